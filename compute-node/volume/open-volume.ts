@@ -1,0 +1,84 @@
+/**
+ * The seam between a volume's log client (writer core and its driver, on the main thread) and the SQL engine. The engine hands over
+ * MTRs and asks for pages; it never waits for a quorum. Replies wait, in the session layer, through `whenDurable` and `confirmReadable`.
+ */
+import type { Epoch } from '../../src/log/epoch.ts';
+import type { Lsn, PageNumber, VolumeId } from '../../src/log/lsn.ts';
+import type { Mtr } from '../../src/log/record.ts';
+import type { PageVersion } from '../../src/messages/messages.ts';
+
+/** What became of one MTR at hand-over: LSNs are given, records are on their way. */
+export interface SubmittedMtr {
+  readonly firstLsn: Lsn;
+  readonly cpl: Lsn;
+  readonly commitTimeMicros: number;
+}
+
+export interface OpenVolume {
+  readonly volume: VolumeId;
+  readonly name: string;
+  readonly epoch: Epoch;
+  /** LSN of the newest handed-over MTR (first − 1 of the run right after opening). */
+  readonly headLsn: Lsn;
+  readonly vdl: Lsn;
+
+  /**
+   * Gives LSNs to the MTR's records, in order, the last one the CPL (so cpl = headLsn before + changes.length), and sends them.
+   * Synchronous. Throws DEPOSED when the term is over, TOO_LARGE past LAL / 2 records, OVERLOADED when called while `writable` is false
+   * and the queue bound is reached.
+   */
+  submit(mtr: Mtr): SubmittedMtr;
+
+  /** False while the engine should not start another write transaction (backpressure, LAL, or a quorum missing past the limit). */
+  readonly writable: boolean;
+  /** Resolves when writable; rejects NO_QUORUM after `timeoutMs`, DEPOSED when the term is over. */
+  whenWritable(timeoutMs: number): Promise<void>;
+
+  /** Resolves when VDL ≥ lsn. Rejects OUTCOME_UNKNOWN after the commit timeout, DEPOSED when hardening failed for good. */
+  whenDurable(lsn: Lsn): Promise<void>;
+
+  /**
+   * Resolves when it is proven that no newer writer had been able to serve before this call: at once under a read lease, else by three
+   * segments that confirm the epoch in requests sent after the call. Rejects DEPOSED or NO_QUORUM.
+   */
+  confirmReadable(): Promise<void>;
+
+  /** Newest versions visible at `at` (≤ VDL), in the order asked. Rejects GONE, NO_QUORUM (nobody could serve), DEPOSED. */
+  readPages(at: Lsn, pages: readonly PageNumber[]): Promise<readonly PageVersion[]>;
+
+  /** The lowest read point this compute node still reads at; holds the floor. */
+  reportReadPoint(lowest: Lsn): void;
+
+  /** Called after every advance of VDL. Returns the unsubscriber. */
+  onVdl(listener: (vdl: Lsn) => void): () => void;
+  /** Called once when the term is over for good (a higher epoch is proven): the engine's state is ahead of the truth, throw it away. */
+  onDeposed(listener: (reason: Error) => void): () => void;
+
+  status(): OpenVolumeStatus;
+  /** Waits for what was handed over to harden (bounded), releases the lease promises, stops. */
+  close(): Promise<void>;
+}
+
+export interface OpenVolumeStatus {
+  readonly volume: VolumeId;
+  readonly name: string;
+  readonly epoch: Epoch;
+  readonly vcl: Lsn;
+  readonly vdl: Lsn;
+  readonly headLsn: Lsn;
+  readonly floor: Lsn;
+  readonly hasReadLease: boolean;
+  readonly pgCount: number;
+  readonly nodes: readonly {
+    readonly nodeId: string;
+    readonly az: string;
+    readonly address: string;
+    readonly connected: boolean;
+    readonly lagRecords: number;
+    readonly queuedBytes: number;
+    /** Exponential averages of acknowledgement and page-read latency, null before the first. */
+    readonly ackLatencyMs: number | null;
+    readonly readLatencyMs: number | null;
+    readonly scls: readonly { readonly pg: number; readonly scl: Lsn }[];
+  }[];
+}

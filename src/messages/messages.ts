@@ -1,0 +1,265 @@
+/**
+ * The messages between processes, as TypeScript sees them: exactly proto/tidemark.proto as loaded with camelCase names, longs as
+ * numbers, bytes as Uint8Array, absent messages as null. Cores speak in these; src/adapters/grpc carries them.
+ */
+import type { Epoch } from '../log/epoch.ts';
+import type { Lsn, NodeId, PageNumber, PgIndex, RunId, VolumeId } from '../log/lsn.ts';
+import type { ErrorCode } from '../base/errors.ts';
+
+export interface Refusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly promised: Epoch | null;
+}
+
+export interface AppendRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly epoch: Epoch;
+  readonly configVersion: number;
+  readonly vdl: Lsn;
+  readonly tail: Lsn;
+  readonly boxcar: Uint8Array;
+  readonly recovery: boolean;
+}
+
+export interface AppendReply {
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly epoch: Epoch;
+  readonly scl: Lsn;
+  readonly incarnation: string;
+  readonly refusal: Refusal | null;
+}
+
+export interface ReadPagesRequest {
+  readonly requestId: number;
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly run: RunId;
+  readonly lsn: Lsn;
+  readonly requiredScl: Lsn;
+  readonly pages: readonly PageNumber[];
+}
+
+/** `lsn` NO_LSN and empty data: never written at this read point. */
+export interface PageVersion {
+  readonly page: PageNumber;
+  readonly lsn: Lsn;
+  readonly data: Uint8Array;
+}
+
+export interface ReadPagesReply {
+  readonly requestId: number;
+  readonly pages: readonly PageVersion[];
+  readonly scl: Lsn;
+  readonly refusal: Refusal | null;
+}
+
+export interface HeartbeatVolume {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly release: boolean;
+  readonly pgs: readonly { readonly pg: PgIndex; readonly vdl: Lsn; readonly tail: Lsn }[];
+}
+
+export interface HeartbeatRequest {
+  readonly clusterId: string;
+  readonly sequence: number;
+  readonly computeId: string;
+  readonly computeUrl: string;
+  readonly volumes: readonly HeartbeatVolume[];
+}
+
+export interface HeartbeatGrant {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly granted: boolean;
+  readonly pgs: readonly { readonly pg: PgIndex; readonly scl: Lsn; readonly verified: boolean }[];
+  readonly refusal: Refusal | null;
+}
+
+export interface HeartbeatReply {
+  readonly sequence: number;
+  readonly incarnation: string;
+  readonly grants: readonly HeartbeatGrant[];
+}
+
+export interface RegisterPrepareRequest {
+  readonly clusterId: string;
+  /** `cluster`, `name/<volume name>`, `manifest/<volume id>` or `retention/<volume id>`. */
+  readonly key: string;
+  readonly ballot: Epoch;
+}
+
+export interface RegisterPrepareReply {
+  readonly promised: boolean;
+  readonly promisedBallot: Epoch | null;
+  readonly acceptedBallot: Epoch | null;
+  readonly acceptedVersion: number;
+  readonly acceptedValue: Uint8Array;
+  readonly refusal: Refusal | null;
+}
+
+export interface RegisterAcceptRequest {
+  readonly clusterId: string;
+  readonly key: string;
+  readonly ballot: Epoch;
+  readonly version: number;
+  readonly value: Uint8Array;
+}
+
+export interface RegisterAcceptReply {
+  readonly accepted: boolean;
+  readonly promisedBallot: Epoch | null;
+  readonly refusal: Refusal | null;
+}
+
+export interface RegisterListRequest {
+  readonly clusterId: string;
+  readonly prefix: string;
+}
+
+export interface RegisterListReply {
+  readonly keys: readonly string[];
+  readonly refusal: Refusal | null;
+}
+
+export interface FenceRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly epoch: Epoch;
+  readonly configVersion: number;
+}
+
+export interface FenceReply {
+  readonly promised: boolean;
+  readonly promisedEpoch: Epoch | null;
+  readonly incarnation: string;
+  readonly intact: boolean;
+  readonly scl: Lsn;
+  readonly vdl: Lsn;
+  readonly tail: Lsn;
+  readonly watermark: Lsn;
+  readonly installedEpoch: Epoch | null;
+  readonly installedManifest: Uint8Array;
+  readonly entryCount: number;
+  readonly refusal: Refusal | null;
+}
+
+export interface InventoryRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly epoch: Epoch;
+  readonly afterLsn: Lsn;
+}
+
+export interface InventoryEntry {
+  readonly lsn: Lsn;
+  readonly prevLsn: Lsn;
+  readonly isCpl: boolean;
+  readonly commitTimeMicros: number;
+  readonly birthEpoch: Epoch;
+  readonly checksum: number;
+}
+
+export interface InventoryReply {
+  readonly entries: readonly InventoryEntry[];
+  readonly done: boolean;
+  readonly refusal: Refusal | null;
+}
+
+export interface InstallRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly manifest: Uint8Array;
+  readonly retention: Uint8Array;
+  readonly pg: PgIndex;
+}
+
+export interface InstallReply {
+  readonly installed: boolean;
+  readonly scl: Lsn;
+  readonly incarnation: string;
+  readonly refusal: Refusal | null;
+}
+
+export interface PullRecordsRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly afterLsn: Lsn;
+  readonly throughLsn: Lsn;
+  readonly maxBytes: number;
+  readonly scl: Lsn;
+  readonly vdl: Lsn;
+  readonly tail: Lsn;
+}
+
+export interface PullRecordsReply {
+  readonly boxcars: readonly Uint8Array[];
+  readonly scl: Lsn;
+  readonly vdl: Lsn;
+  readonly tail: Lsn;
+  readonly manifest: Uint8Array;
+  readonly refusal: Refusal | null;
+}
+
+export interface StatusRequest {
+  readonly clusterId: string;
+}
+
+export interface SegmentStatus {
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly scl: Lsn;
+  readonly vdl: Lsn;
+  readonly coalescedLsn: Lsn;
+  readonly floor: Lsn;
+  readonly promisedEpoch: Epoch | null;
+  readonly installedEpoch: Epoch | null;
+  readonly quarantined: boolean;
+  readonly uncoalescedRecords: number;
+  readonly storedBytes: number;
+  readonly holderId: string;
+  readonly holderUrl: string;
+  readonly holderAgeMs: number;
+}
+
+export interface StatusReply {
+  readonly nodeId: NodeId;
+  readonly az: string;
+  readonly clusterId: string;
+  readonly version: string;
+  readonly format: number;
+  readonly incarnation: string;
+  readonly uptimeMs: number;
+  readonly diskBytes: number;
+  readonly memoryBytes: number;
+  readonly segments: readonly SegmentStatus[];
+  readonly refusal: Refusal | null;
+}
+
+/** Every exchange with a storage node: method name → request and reply. Streams carry the same pairs, matched as noted in the proto. */
+export interface StorageNodeMethods {
+  append: { request: AppendRequest; reply: AppendReply };
+  readPages: { request: ReadPagesRequest; reply: ReadPagesReply };
+  heartbeat: { request: HeartbeatRequest; reply: HeartbeatReply };
+  registerPrepare: { request: RegisterPrepareRequest; reply: RegisterPrepareReply };
+  registerAccept: { request: RegisterAcceptRequest; reply: RegisterAcceptReply };
+  registerList: { request: RegisterListRequest; reply: RegisterListReply };
+  fence: { request: FenceRequest; reply: FenceReply };
+  inventory: { request: InventoryRequest; reply: InventoryReply };
+  install: { request: InstallRequest; reply: InstallReply };
+  pullRecords: { request: PullRecordsRequest; reply: PullRecordsReply };
+  status: { request: StatusRequest; reply: StatusReply };
+}
+export type StorageNodeMethod = keyof StorageNodeMethods;
+/** The methods carried on long-lived streams. */
+export type StreamMethod = 'append' | 'readPages' | 'heartbeat';
+export type UnaryMethod = Exclude<StorageNodeMethod, StreamMethod>;

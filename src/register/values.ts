@@ -1,0 +1,61 @@
+/**
+ * What the replicated registers hold. The cluster register, one register per volume name, and each volume's manifest and
+ * retention. Every value carries a format version so that an older build refuses rather than guesses.
+ */
+import type { Epoch } from '../log/epoch.ts';
+import type { Lsn, NodeId, PgIndex, VolumeId } from '../log/lsn.ts';
+import type { ReadPoint, Run } from '../timeline/run.ts';
+
+export const REGISTER_FORMAT = 1;
+
+export interface ClusterNode {
+  readonly nodeId: NodeId;
+  readonly az: string;
+  /** host:port of its gRPC server. */
+  readonly address: string;
+}
+
+export interface ClusterValue {
+  readonly format: typeof REGISTER_FORMAT;
+  readonly clusterId: string;
+  readonly nodes: readonly ClusterNode[];
+  readonly constants: { readonly lal: number; readonly leaseTermMs: number; readonly defaultPgPages: number };
+}
+
+/** name → volume. `volume` is null once the name was given up (a tombstone, so that versions go on). */
+export interface NameValue {
+  readonly format: typeof REGISTER_FORMAT;
+  readonly name: string;
+  readonly volume: VolumeId | null;
+  /** The six nodes that keep the volume's manifest and retention registers. */
+  readonly registerMembers: readonly NodeId[];
+}
+
+export interface PgConfig {
+  readonly pg: PgIndex;
+  /** Raised by every change of members; requests carry it. */
+  readonly configVersion: number;
+  /** Six nodes, two per AZ. */
+  readonly members: readonly NodeId[];
+}
+
+export interface ManifestValue {
+  readonly format: typeof REGISTER_FORMAT;
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly pageSizeBytes: number;
+  readonly pgPages: number;
+  readonly pgs: readonly PgConfig[];
+  /** Ordered by firstLsn; the last one is the head, open unless the volume was dropped. */
+  readonly runs: readonly Run[];
+}
+
+export interface RetentionValue {
+  readonly format: typeof REGISTER_FORMAT;
+  readonly volume: VolumeId;
+  /** History below it may be collected. Monotone. */
+  readonly floor: Lsn;
+  readonly windowMs: number;
+  readonly dropped: boolean;
+  readonly pins: readonly { readonly name: string; readonly point: ReadPoint }[];
+}
