@@ -63,6 +63,8 @@ export interface HeartbeatVolume {
   readonly epoch: Epoch;
   readonly release: boolean;
   readonly pgs: readonly { readonly pg: PgIndex; readonly vdl: Lsn; readonly tail: Lsn }[];
+  /** A committed retention value (floor and pins travel together, or a pin could be collected); empty: nothing new. */
+  readonly retention: Uint8Array;
 }
 
 export interface HeartbeatRequest {
