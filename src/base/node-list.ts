@@ -78,6 +78,9 @@ function assertUnique(nodes: readonly ClusterNode[], key: (node: ClusterNode) =>
 
 const LABEL_RULE = 'Use letters, digits, ".", "_" and "-" (at most 63, beginning with a letter or digit).';
 
-function badList(message: string, nextStep = `Write each node as ${FORM}; separate nodes by commas.`): TidemarkError {
+function badList(
+  message: string,
+  nextStep = `Write each node as ${FORM}; separate nodes by commas.`,
+): TidemarkError {
   return new TidemarkError('BAD_REQUEST', message, { nextStep });
 }
