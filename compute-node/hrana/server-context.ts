@@ -1,0 +1,37 @@
+/** What the endpoints of one server share. */
+import { AssertionError } from '../../src/base/assert.ts';
+import type { EngineConnection } from '../engine/api.ts';
+import { isExpected } from '../session/errors.ts';
+import type { Sessions } from '../session/sessions.ts';
+import type { ResolveVolume } from '../session/volume-sessions.ts';
+import type { Auth } from './auth.ts';
+import type { HttpStreams } from './http-streams.ts';
+import type { HranaLimits } from './limits.ts';
+import type { Logger } from './logger.ts';
+import type { ResponseBudget } from './response-budget.ts';
+
+export interface ServerContext {
+  readonly sessions: Sessions;
+  readonly httpStreams: HttpStreams;
+  readonly resolveVolume: ResolveVolume;
+  readonly auth: Auth;
+  readonly limits: HranaLimits;
+  readonly budget: ResponseBudget;
+  readonly logger: Logger;
+}
+
+/** How a stream of `volume` gets its connection, now and after its engine has ended. */
+export function connector(context: ServerContext, volume: string): () => Promise<EngineConnection> {
+  return async () => (await context.resolveVolume(volume)).connect();
+}
+
+/** Logs what is no client's doing. A failed assertion ends the process: its memory cannot be trusted any more. */
+export function noteIfBug(context: ServerContext, error: unknown, where: string): void {
+  if (isExpected(error)) return;
+  context.logger.error(`${where} failed unexpectedly`, { error });
+  if (error instanceof AssertionError) {
+    setImmediate(() => {
+      throw error;
+    });
+  }
+}
