@@ -1,0 +1,180 @@
+/**
+ * Collection of history below the floor (design section 7). A version or record goes only when no read point needs it: none at or above the
+ * floor on any retained run, no pin. "Newest ≤ floor" alone would be wrong: the head may descend from an older point.
+ *
+ * Where to look is known from garbage marks: whenever coalescing writes an image over earlier history of a page, it leaves a mark with the
+ * image's LSN. Once the floor has passed it, the page is looked at and the mark goes.
+ *
+ * For one page: each retained run has a lowest read point that is still valid; what that one starts from, its newest visible image, is
+ * the oldest thing the run needs, and from there on everything stays (readers check the backlinks of everything between). A pin needs
+ * the same up to itself.
+ *
+ * Chunks of the log go when all their records are below the floor and in page form here, and every peer holds them.
+ *
+ * Invariants
+ * 1. Only a floor from a committed retention value is collected to, with the pins of that same value.
+ * 2. A reader that began before the floor rose looks at the floor again before it answers (read-requests.ts).
+ */
+import type { KvOp } from '../../src/env/env.ts';
+import { type Lsn, NO_LSN, type NodeId, type PageNumber } from '../../src/log/lsn.ts';
+import type { ReadPoint, Run } from '../../src/timeline/run.ts';
+import { type VisibleStretch, isVisible, visiblePath } from '../../src/timeline/visibility.ts';
+import { BUNDLE, after, parseGarbageKey, parsePageKey } from './keys.ts';
+import type { CoreLimits } from './limits.ts';
+import { peersOf } from './manifests.ts';
+import { type Entries, type Program, readRange, writeStore } from './program.ts';
+import type { Segment } from './segment.ts';
+import type { ValueCodec } from './values.ts';
+
+export interface CollectEnv {
+  readonly nodeId: NodeId;
+  readonly values: ValueCodec;
+  readonly limits: CoreLimits;
+}
+
+export function isCollectionDue(segment: Segment, nowMs: number): boolean {
+  if (segment.isCollecting || segment.manifest === null || segment.isQuarantined) return false;
+  return segment.floor > segment.collected + 1 && nowMs >= segment.collectAfterMs;
+}
+
+/** One pass up to the floor as it is now. */
+export function* collect(env: CollectEnv, segment: Segment): Program<void> {
+  const manifest = segment.manifest?.value;
+  const retention = segment.retention;
+  if (manifest === undefined || retention === null) return;
+  // What is not in page form yet is not collected: the pass ends below it and the next one goes on.
+  const floor = Math.min(retention.floor, segment.coalesced + 1) as Lsn;
+  if (floor <= segment.collected + 1) return;
+  const points = {
+    oldestOfRuns: oldestReadPoints(segment, manifest.runs, floor),
+    pins: retention.pins
+      .filter((pin) => pin.point.volume === segment.volume)
+      .map((pin) => needOf(segment, manifest.runs, pin.point)),
+  };
+  yield* collectPages(env, segment, points, floor);
+  yield* collectChunks(env, segment, floor);
+  segment.collected = Math.max(segment.collected, floor - 1) as Lsn;
+  segment.check();
+}
+
+/** What one read point sees of this volume, and where it ends. */
+interface Need {
+  readonly path: readonly VisibleStretch[];
+  readonly lsn: Lsn;
+}
+
+interface Needs {
+  readonly oldestOfRuns: readonly Need[];
+  readonly pins: readonly Need[];
+}
+
+function needOf(segment: Segment, runs: readonly Run[], point: Pick<ReadPoint, 'run' | 'lsn'>): Need {
+  return { path: visiblePath(runs, point.run, point.lsn, segment.volume), lsn: point.lsn };
+}
+
+/** The lowest read point at or above the floor of every run that still has one. */
+function oldestReadPoints(segment: Segment, runs: readonly Run[], floor: Lsn): Need[] {
+  return runs
+    .filter((run) => run.lastLsn === null || run.lastLsn >= floor || hasChildAt(runs, run))
+    .map((run) => {
+      const lowest = Math.max(floor, run.firstLsn - 1);
+      return needOf(segment, runs, { run: run.id, lsn: Math.min(lowest, run.lastLsn ?? lowest) as Lsn });
+    });
+}
+
+/** A run whose end is where another goes on is read at as long as that one is (manifests.ts, newestSameLsn). */
+function hasChildAt(runs: readonly Run[], run: Run): boolean {
+  return runs.some(
+    (next) => next.parent !== null && next.parent.run === run.id && next.parent.lsn === run.lastLsn,
+  );
+}
+
+function* collectPages(env: CollectEnv, segment: Segment, needs: Needs, floor: Lsn): Program<void> {
+  for (;;) {
+    const marks = yield* readRange({ ...segment.keys.garbageBelow(floor), limit: env.limits.collectBatch });
+    if (marks.length === 0) return;
+    const pages = new Set(marks.map(({ key }) => parseGarbageKey(key).page));
+    const ops: KvOp[] = [];
+    for (const page of pages) ops.push(...(yield* collectPage(env, segment, page, needs, floor)));
+    for (const { key } of marks) ops.push({ type: 'del', key });
+    yield* writeStore(ops);
+  }
+}
+
+/** What is known of an entry once its value is put aside. */
+interface EntryExtent {
+  readonly key: Uint8Array;
+  readonly firstLsn: Lsn;
+  readonly lastLsn: Lsn;
+  readonly isImage: boolean;
+}
+
+function* collectPage(
+  env: CollectEnv,
+  segment: Segment,
+  page: PageNumber,
+  needs: Needs,
+  floor: Lsn,
+): Program<KvOp[]> {
+  const entries: EntryExtent[] = [];
+  let range = segment.keys.pageEntries(page, NO_LSN, (floor - 1) as Lsn);
+  for (;;) {
+    const some = yield* readRange({ ...range, limit: env.limits.collectBatch });
+    entries.push(...some.map((entry) => extentOf(env, entry)));
+    const last = some[some.length - 1];
+    if (last === undefined || some.length < env.limits.collectBatch) break;
+    range = { ...range, gte: after(last.key) };
+  }
+  return unneeded(segment, entries, needs, floor).map((entry) => ({ type: 'del', key: entry.key }));
+}
+
+function extentOf(env: CollectEnv, { key, value }: Entries[number]): EntryExtent {
+  const { lsn, kind } = parsePageKey(key);
+  if (kind !== BUNDLE) return { key, firstLsn: lsn, lastLsn: lsn, isImage: true };
+  const { records } = env.values.decodeBundle(key, value);
+  return { key, firstLsn: lsn, lastLsn: records[records.length - 1]?.lsn ?? lsn, isImage: false };
+}
+
+function unneeded(
+  segment: Segment,
+  entries: readonly EntryExtent[],
+  needs: Needs,
+  floor: Lsn,
+): EntryExtent[] {
+  const baseOf = (need: Need): Lsn | null =>
+    entries.findLast(
+      (entry) =>
+        entry.isImage && entry.firstLsn <= need.lsn && isVisible(need.path, segment.volume, entry.firstLsn),
+    )?.firstLsn ?? null;
+  // A run without an image below the floor needs nothing below it.
+  let keepFrom = (floor - 1) as Lsn;
+  for (const need of needs.oldestOfRuns) keepFrom = Math.min(keepFrom, baseOf(need) ?? keepFrom) as Lsn;
+  const kept = needs.pins.flatMap((need) => {
+    const from = baseOf(need);
+    return from === null ? [] : [{ from, to: need.lsn }];
+  });
+  return entries.filter((entry) => {
+    // A bundle that ends where an image stands is in the image.
+    const end = entry.isImage ? entry.lastLsn : entry.lastLsn - 1;
+    const start = entry.firstLsn;
+    if (end >= keepFrom) return false;
+    return !kept.some(({ from, to }) => end >= from && start <= to);
+  });
+}
+
+function* collectChunks(env: CollectEnv, segment: Segment, floor: Lsn): Program<void> {
+  const manifest = segment.manifest?.value;
+  if (manifest === undefined) return;
+  const peers = peersOf(manifest, segment.pg, env.nodeId);
+  const heldByAll = peers.map((peer) => segment.peerScls.get(peer) ?? NO_LSN);
+  const throughLsn = Math.min(floor - 1, segment.coalesced, ...heldByAll) as Lsn;
+  let range = segment.keys.chunksAfter(NO_LSN, throughLsn);
+  for (;;) {
+    const chunks = yield* readRange({ ...range, limit: env.limits.collectBatch });
+    const last = chunks[chunks.length - 1];
+    if (last === undefined) return;
+    yield* writeStore(chunks.map(({ key }) => ({ type: 'del', key })));
+    for (const { value } of chunks) segment.storedBytes = Math.max(0, segment.storedBytes - value.length);
+    range = { ...range, gte: after(last.key) };
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * What the parts of one node share while a step runs: its identity, its segments, and the only way out (effects). Handlers of requests
+ * and background programs get it; they keep no state of their own.
+ */
+import type { Crc32, Now } from '../../src/env/env.ts';
+import type { Epoch } from '../../src/log/epoch.ts';
+import type { ClusterNode } from '../../src/register/values.ts';
+import type { NodeId, PgIndex, VolumeId } from '../../src/log/lsn.ts';
+import type { CoreEffect, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import type { Leases } from './leases.ts';
+import type { CoreLimits } from './limits.ts';
+import type { PageCache } from './page-memory.ts';
+import type { Program } from './program.ts';
+import type { Segment } from './segment.ts';
+import type { ValueCodec } from './values.ts';
+
+export interface NodeOptions {
+  readonly nodeId: NodeId;
+  readonly az: string;
+  /** The bootstrap nodes of the configuration; this one may be among them. */
+  readonly peers: readonly ClusterNode[];
+  readonly leaseTermMs: number;
+  readonly crc32: Crc32;
+  /** Of the program, for status. */
+  readonly buildVersion: string;
+  readonly limits?: Partial<CoreLimits>;
+}
+
+/** A request with where its reply goes. */
+export type Request<Method extends NodeRequest['method']> = {
+  readonly to: ReplyTo;
+  readonly body: Extract<NodeRequest, { method: Method }>['body'];
+};
+
+export interface NodeContext {
+  readonly options: NodeOptions;
+  readonly limits: CoreLimits;
+  readonly crc32: Crc32;
+  readonly values: ValueCodec;
+  readonly cache: PageCache;
+  readonly segments: SegmentTable;
+  leases: Leases;
+  incarnation: string;
+  /** Empty until the node is part of a cluster. */
+  clusterId: string;
+  /** Readings of the step that runs. */
+  now: Now;
+  readonly startedAtMs: number;
+
+  emit(effect: CoreEffect): void;
+  /** Durable first, then `replies`, in order with all earlier ones; with no ops a barrier behind what is on its way. */
+  persist(ops: readonly DurableOp[], replies: readonly Reply[]): void;
+  /** As persist, but the reply to `epoch` also waits for the lease promises to others to run out. */
+  persistHeld(ops: readonly DurableOp[], reply: Reply, hold: Hold): void;
+  /** Sends what is not to be held any longer, and refuses what is held for an epoch that is over. */
+  releaseHeld(): void;
+  reply(to: ReplyTo, reply: NodeReply): void;
+  run(program: Program<void>): void;
+  log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void;
+}
+
+export interface Reply {
+  readonly to: ReplyTo;
+  readonly reply: NodeReply;
+}
+
+export interface Hold {
+  readonly segment: Segment;
+  readonly epoch: Epoch;
+  /** What is said instead once a newer epoch is promised. */
+  readonly refused: () => NodeReply;
+}
+
+export class SegmentTable {
+  private readonly byName = new Map<string, Segment>();
+  private readonly byVolume = new Map<VolumeId, Segment[]>();
+
+  get(volume: VolumeId, pg: PgIndex): Segment | null {
+    const segments = this.byVolume.get(volume);
+    if (segments === undefined) return null;
+    for (const segment of segments) if (segment.pg === pg) return segment;
+    return null;
+  }
+
+  add(segment: Segment): void {
+    this.byName.set(segment.name, segment);
+    const segments = this.byVolume.get(segment.volume);
+    if (segments === undefined) this.byVolume.set(segment.volume, [segment]);
+    else segments.push(segment);
+  }
+
+  ofVolume(volume: VolumeId): readonly Segment[] {
+    return this.byVolume.get(volume) ?? [];
+  }
+
+  all(): IterableIterator<Segment> {
+    return this.byName.values();
+  }
+
+  get size(): number {
+    return this.byName.size;
+  }
+}

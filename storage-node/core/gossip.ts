@@ -1,0 +1,212 @@
+/**
+ * Gossip: the six segments of a PG fill each other's gaps (design section 5). Each asks one peer at a time, in turn, for what comes after
+ * its SCL; both sides learn the other's VDL, and who asks learns a newer committed manifest. Original bytes travel, and go through the
+ * same admission as appends.
+ *
+ * A segment asks for records only when it knows that it lacks some (SCL below the tail, or records beyond a gap) and they have not come by
+ * themselves for a while; otherwise the exchange is a few bytes.
+ *
+ * Invariants
+ * 1. Between promise and install nothing is admitted by gossip: a segment then listens to its take-over alone.
+ * 2. A peer's manifest is committed knowledge (it was installed there); it is put in force only if it is at or above the promise and
+ *    extends what is installed here.
+ */
+import { isTidemarkError } from '../../src/base/errors.ts';
+import { decodeBoxcar } from '../../src/log/codec.ts';
+import { compareEpochs } from '../../src/log/epoch.ts';
+import { type Lsn, NO_LSN, type NodeId } from '../../src/log/lsn.ts';
+import type { PullRecordsReply, PullRecordsRequest } from '../../src/messages/messages.ts';
+import { sameBytes } from '../../src/register/bytes.ts';
+import { headRun } from '../../src/timeline/visibility.ts';
+import type { NodeContext, Request } from './context.ts';
+import type { DurableOp } from './effects.ts';
+import { compareManifests, configOf, peersOf, whyNotExtends } from './manifests.ts';
+import { type Program, callPeer, readRange } from './program.ts';
+import { refusal, refusalOf, refuse } from './refusals.ts';
+import type { Segment } from './segment.ts';
+import { installManifest, readManifest } from './takeover.ts';
+import { after } from './keys.ts';
+
+const EMPTY = new Uint8Array(0);
+/** Chunks read at a time to answer a pull. */
+const CHUNKS_PER_QUERY = 64;
+/** A reply stays below a message's limit whatever is asked for. */
+const MAX_REPLY_BYTES = 900 * 1024;
+/** Exchanges in a row with one peer that has more, before others get their turn. */
+const MAX_PULLS_IN_A_ROW = 64;
+
+/** Starts an exchange when it is time. Called on every tick. */
+export function gossipIfDue(ctx: NodeContext, segment: Segment): void {
+  const { gossip } = segment;
+  const nowMs = ctx.now.monotonicMs;
+  gossip.gapSinceMs = lacksRecords(segment) ? (gossip.gapSinceMs ?? nowMs) : null;
+  const isGapOld = gossip.gapSinceMs !== null && nowMs - gossip.gapSinceMs >= ctx.limits.gapAgeMs;
+  if (isGapOld) gossip.nextAtMs = Math.min(gossip.nextAtMs, nowMs + ctx.limits.gossipGapIntervalMs);
+  if (gossip.isRunning || nowMs < gossip.nextAtMs || segment.manifest === null) return;
+  const peers = peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
+  const peer = peers[gossip.peerCursor % Math.max(1, peers.length)];
+  if (peer === undefined) return;
+  gossip.peerCursor += 1;
+  gossip.isRunning = true;
+  ctx.run(exchange(ctx, segment, peer, isGapOld || segment.isQuarantined));
+}
+
+function lacksRecords(segment: Segment): boolean {
+  return segment.held.hasGap || segment.scl < segment.tail || segment.isQuarantined;
+}
+
+function* exchange(ctx: NodeContext, segment: Segment, peer: NodeId, wantsRecords: boolean): Program<void> {
+  const { gossip } = segment;
+  const vdlBefore = segment.vdl;
+  try {
+    for (let pulls = 0; pulls < MAX_PULLS_IN_A_ROW; pulls += 1) {
+      const request = pullFor(ctx, segment, wantsRecords);
+      const answer = yield* callPeer(peer, { method: 'pullRecords', body: request });
+      if (answer.method !== 'pullRecords') break;
+      const sclBefore = segment.scl;
+      adopt(ctx, segment, peer, answer.body);
+      const isBacklogged = segment.held.bytes > ctx.limits.maxUncoalescedBytes / 2;
+      if (segment.scl === sclBefore || segment.scl >= answer.body.scl || !wantsRecords || isBacklogged) break;
+    }
+  } catch (error) {
+    if (!isTidemarkError(error, 'UNAVAILABLE')) throw error;
+  } finally {
+    gossip.isRunning = false;
+  }
+  const isQuiet = segment.vdl === vdlBefore && !lacksRecords(segment);
+  const pauseMs = isQuiet ? ctx.limits.gossipQuietIntervalMs : ctx.limits.gossipIntervalMs;
+  gossip.nextAtMs = ctx.now.monotonicMs + pauseMs;
+}
+
+function pullFor(ctx: NodeContext, segment: Segment, wantsRecords: boolean): PullRecordsRequest {
+  const { scl, vdl, tail, volume, pg } = segment;
+  return {
+    clusterId: ctx.clusterId,
+    volume,
+    pg,
+    afterLsn: scl,
+    throughLsn: wantsRecords ? (Number.MAX_SAFE_INTEGER as Lsn) : scl,
+    maxBytes: ctx.limits.gossipReplyBytes,
+    scl,
+    vdl,
+    tail,
+  };
+}
+
+function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullRecordsReply): void {
+  // A peer in quarantine still gives what it holds; only its SCL proves nothing.
+  const isIntact = reply.refusal === null;
+  if (!isIntact && reply.refusal?.code !== 'QUARANTINED') return;
+  const ops: DurableOp[] = [];
+  if (reply.manifest.length > 0) ops.push(...adoptManifest(ctx, segment, peer, reply.manifest));
+  if (segment.isInTerm) {
+    if (reply.tail <= reply.vdl) segment.learnVdl(reply.vdl, reply.tail);
+    for (const bytes of reply.boxcars) ops.push(...takeBoxcar(ctx, segment, peer, bytes));
+  }
+  segment.hearPeer(peer, reply.scl, isIntact);
+  if (ops.length > 0) ctx.persist(ops, []);
+}
+
+function adoptManifest(ctx: NodeContext, segment: Segment, peer: NodeId, bytes: Uint8Array): DurableOp[] {
+  const known = segment.manifest;
+  if (known !== null && sameBytes(known.bytes, bytes)) return [];
+  const manifest = readManifest(bytes);
+  if (manifest === null || manifest.volume !== segment.volume) return [];
+  if (compareEpochs(manifest.epoch, segment.promised) < 0) return [];
+  if (configOf(manifest, segment.pg)?.members.includes(ctx.options.nodeId) !== true) return [];
+  if (known !== null) {
+    if (compareManifests(manifest, known.value) <= 0) return [];
+    const fault = whyNotExtends(known.value, manifest, segment.vdl);
+    if (fault !== null) {
+      ctx.log('error', 'a peer has a manifest that does not extend ours', {
+        segment: segment.name,
+        peer,
+        fault,
+      });
+      return [];
+    }
+  }
+  const ops = installManifest(ctx, segment, manifest, bytes);
+  ctx.releaseHeld();
+  return ops;
+}
+
+function takeBoxcar(ctx: NodeContext, segment: Segment, peer: NodeId, bytes: Uint8Array): DurableOp[] {
+  try {
+    const admission = segment.sift(decodeBoxcar(bytes, ctx.crc32));
+    if (admission.kind === 'admitted') return segment.take(admission, bytes, ctx.now.monotonicMs);
+    const why =
+      admission.kind === 'foreign' ? admission.reason : `record ${admission.lsn} contradicts what is held`;
+    ctx.log('error', 'refused records from a peer', { segment: segment.name, peer, why });
+    return admission.kind === 'conflict' ? segment.distrust(`${why} (from ${peer})`) : [];
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    ctx.log('warn', 'a peer sent malformed records', { segment: segment.name, peer, why: error.message });
+    return [];
+  }
+}
+
+export function onPullRecords(ctx: NodeContext, { to, body }: Request<'pullRecords'>): void {
+  const segment = ctx.segments.get(body.volume, body.pg);
+  if (segment === null) {
+    const because = refusal('NO_SEGMENT', `no segment of ${body.volume}/${body.pg} here`);
+    ctx.reply(to, refuse({ method: 'pullRecords', body }, because, ctx));
+    return;
+  }
+  if (segment.isInTerm && body.tail <= body.vdl) segment.learnVdl(body.vdl, body.tail);
+  ctx.run(answerPull(ctx, segment, { to, body }));
+}
+
+function* answerPull(
+  ctx: NodeContext,
+  segment: Segment,
+  { to, body }: Request<'pullRecords'>,
+): Program<void> {
+  try {
+    const boxcars = yield* chunksFor(segment, body);
+    const { scl, vdl, tail } = segment;
+    const manifest = mayLackManifest(segment, body.vdl) ? (segment.manifest?.bytes ?? EMPTY) : EMPTY;
+    const quarantined = segment.isQuarantined
+      ? refusal('QUARANTINED', `${segment.name} is in quarantine: what it lacks proves nothing`)
+      : null;
+    ctx.persist(
+      [],
+      [
+        {
+          to,
+          reply: { method: 'pullRecords', body: { boxcars, scl, vdl, tail, manifest, refusal: quarantined } },
+        },
+      ],
+    );
+  } catch (error) {
+    ctx.reply(to, refuse({ method: 'pullRecords', body }, refusalOf(error), ctx));
+  }
+}
+
+/** Stored chunks with records in (afterLsn, throughLsn], as they are. Their ends may reach beyond: who asks drops what it has. */
+function* chunksFor(segment: Segment, body: PullRecordsRequest): Program<readonly Uint8Array[]> {
+  const boxcars: Uint8Array[] = [];
+  if (body.throughLsn <= body.afterLsn) return boxcars;
+  const maxBytes = Math.min(body.maxBytes, MAX_REPLY_BYTES);
+  // A chunk is found by its last LSN, so the one that throughLsn falls into ends above it.
+  let range = segment.keys.chunksAfter(body.afterLsn);
+  let bytes = 0;
+  for (;;) {
+    const chunks = yield* readRange({ ...range, limit: CHUNKS_PER_QUERY });
+    for (const { value } of chunks) {
+      if (boxcars.length > 0 && bytes + value.length > maxBytes) return boxcars;
+      boxcars.push(value);
+      bytes += value.length;
+    }
+    const last = chunks[chunks.length - 1];
+    if (last === undefined || chunks.length < CHUNKS_PER_QUERY) return boxcars;
+    range = { ...range, gte: after(last.key) };
+  }
+}
+
+/** Whoever has the installed manifest knows of a VDL at least at the head run's start. */
+function mayLackManifest(segment: Segment, askersVdl: Lsn): boolean {
+  if (segment.manifest === null) return false;
+  const { firstLsn } = headRun(segment.manifest.value.runs);
+  return askersVdl === NO_LSN || askersVdl < firstLsn - 1;
+}

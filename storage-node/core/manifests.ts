@@ -1,0 +1,102 @@
+/**
+ * What a segment makes of manifests. Manifests of one volume form a sequence: the epoch's holder alone writes them, each extending the
+ * one before: the open head may be closed, runs and PGs are added, nothing else changes. A segment checks that before it lets one
+ * cut its records, whoever sent it.
+ */
+import { type Epoch, compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
+import { type Lsn, NO_LSN, type NodeId, type PgIndex, type RunId } from '../../src/log/lsn.ts';
+import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
+import type { Run } from '../../src/timeline/run.ts';
+import { closingTail, headRun } from '../../src/timeline/visibility.ts';
+
+/** > 0: `a` is the later one. Manifests of one epoch order by what they added. */
+export function compareManifests(a: ManifestValue, b: ManifestValue): number {
+  const byEpoch = compareEpochs(a.epoch, b.epoch);
+  if (byEpoch !== 0) return byEpoch;
+  return a.runs.length - b.runs.length || configSum(a) - configSum(b) || closedRuns(a) - closedRuns(b);
+}
+
+/** null when `next` extends `known` without cutting at or below `vdl`; else why not. */
+export function whyNotExtends(known: ManifestValue, next: ManifestValue, vdl: Lsn): string | null {
+  if (next.volume !== known.volume) return `it is of volume ${next.volume}`;
+  if (next.pgPages !== known.pgPages || next.pageSizeBytes !== known.pageSizeBytes)
+    return 'its page layout differs';
+  if (next.pgs.length < known.pgs.length) return 'it has fewer protection groups';
+  for (const [index, run] of known.runs.entries()) {
+    const same = next.runs[index];
+    if (same === undefined) return `it lacks run ${run.id}`;
+    if (same.id !== run.id || same.firstLsn !== run.firstLsn || !sameEpoch(same.epoch, run.epoch)) {
+      return `its run ${run.id} is another one`;
+    }
+    if (run.lastLsn !== null && same.lastLsn !== run.lastLsn) return `its run ${run.id} was closed elsewhere`;
+    if (run.lastLsn === null && same.lastLsn !== null && vdl >= run.firstLsn && same.lastLsn < vdl) {
+      return `it cuts run ${run.id} at ${same.lastLsn}, below the durable LSN ${vdl}`;
+    }
+  }
+  return null;
+}
+
+export function configOf(manifest: ManifestValue, pg: PgIndex): PgConfig | null {
+  return manifest.pgs.find((config) => config.pg === pg) ?? null;
+}
+
+export function peersOf(manifest: ManifestValue, pg: PgIndex, self: NodeId): readonly NodeId[] {
+  return (configOf(manifest, pg)?.members ?? []).filter((member) => member !== self);
+}
+
+/** What a committed manifest proves durable: all before the head run, and the PG's last record there. */
+export function provenBy(manifest: ManifestValue, pg: PgIndex): { readonly vdl: Lsn; readonly tail: Lsn } {
+  const head = headRun(manifest.runs);
+  const before = manifest.runs[manifest.runs.length - 2];
+  if (head.lastLsn !== null) return { vdl: head.lastLsn, tail: closingTail(head, pg) ?? NO_LSN };
+  return {
+    vdl: (head.firstLsn - 1) as Lsn,
+    tail: before === undefined ? NO_LSN : (closingTail(before, pg) ?? NO_LSN),
+  };
+}
+
+/** The newest LSN of the PG that still exists at or below `lsn`, a record that was held once: itself, or the tail where its run was cut. */
+export function clampToRuns(runs: readonly Run[], pg: PgIndex, lsn: Lsn): Lsn {
+  let clamped = NO_LSN;
+  for (const run of runs) {
+    if (run.firstLsn > lsn) break;
+    clamped = run.lastLsn === null || lsn <= run.lastLsn ? lsn : (closingTail(run, pg) ?? NO_LSN);
+  }
+  return clamped;
+}
+
+/**
+ * The newest LSN at which a read point sees the same as at (run, lsn): where a run was closed and another goes on from there, the end
+ * of the gap between. A read point is below the floor only if this is.
+ */
+export function newestSameLsn(runs: readonly Run[], runId: RunId, lsn: Lsn): Lsn {
+  let run = runId;
+  let newest = lsn;
+  for (const next of runs) {
+    const before = runs.find((candidate) => candidate.id === run);
+    const isGoneOn =
+      next.parent !== null &&
+      next.parent.run === run &&
+      before !== undefined &&
+      next.firstLsn > before.firstLsn &&
+      before.lastLsn !== null &&
+      newest >= before.lastLsn &&
+      next.parent.lsn === before.lastLsn;
+    if (!isGoneOn) continue;
+    run = next.id;
+    newest = Math.max(newest, next.firstLsn - 1) as Lsn;
+  }
+  return newest;
+}
+
+export function isInstalledAt(manifest: ManifestValue | null, epoch: Epoch): boolean {
+  return manifest !== null && sameEpoch(manifest.epoch, epoch);
+}
+
+function configSum(manifest: ManifestValue): number {
+  return manifest.pgs.reduce((sum, config) => sum + config.configVersion + 1, 0);
+}
+
+function closedRuns(manifest: ManifestValue): number {
+  return manifest.runs.filter((run) => run.lastLsn !== null).length;
+}

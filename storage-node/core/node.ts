@@ -1,0 +1,356 @@
+/**
+ * A storage node's core: one machine, events in, effects out (effects.ts). It dispatches requests to the files named after them, runs
+ * programs (program.ts), and on every tick gives each segment its share of background work.
+ *
+ * Invariants
+ * 1. Nothing leaves before it is true on disk: replies that promise ride on a persist; persists become durable in the order they
+ *    were emitted, so one with no changes is a barrier behind all that is on its way.
+ * 2. Foreground first: a request is dealt with in the step that brings it; background work begins on ticks, in bounded pieces.
+ * 3. No clock, chance, disk or network is touched here.
+ */
+import { assertNever } from '../../src/base/assert.ts';
+import { isTidemarkError } from '../../src/base/errors.ts';
+import type { Crc32, Now } from '../../src/env/env.ts';
+import { compareEpochs } from '../../src/log/epoch.ts';
+import type { Refusal } from '../../src/messages/messages.ts';
+import { onAppend } from './append.ts';
+import { coalesceRound, freshenPages, isRoundDue } from './coalesce.ts';
+import { collect, isCollectionDue } from './collect.ts';
+import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
+import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import { gossipIfDue, onPullRecords } from './gossip.ts';
+import { onHeartbeat } from './heartbeats.ts';
+import { Leases } from './leases.ts';
+import { type CoreLimits, DEFAULT_CORE_LIMITS } from './limits.ts';
+import { PageCache } from './page-memory.ts';
+import { type Program, ProgramRunner } from './program.ts';
+import { onReadPages } from './read-requests.ts';
+import { start } from './recovery.ts';
+import { refusal, refuse } from './refusals.ts';
+import { repairRegisters } from './register-repair.ts';
+import {
+  CLUSTER_KEY,
+  Registers,
+  joinCluster,
+  onRegisterAccept,
+  onRegisterList,
+  onRegisterPrepare,
+} from './registers.ts';
+import type { Segment } from './segment.ts';
+import { statusOf } from './status.ts';
+import { onFence, onInstall, onInventory } from './takeover.ts';
+import { ValueCodec } from './values.ts';
+
+/** Pause between attempts to repair the registers, and after background work met damage. */
+const RETRY_PAUSE_MS = 1_000;
+
+interface HeldReply {
+  readonly reply: Reply;
+  readonly hold: Hold;
+}
+
+type Phase = 'new' | 'starting' | 'ready';
+
+export class StorageNodeCore implements NodeContext {
+  readonly options: NodeOptions;
+  readonly limits: CoreLimits;
+  readonly crc32: Crc32;
+  readonly values: ValueCodec;
+  readonly cache: PageCache;
+  readonly segments = new SegmentTable();
+  leases: Leases;
+  incarnation = '';
+  clusterId = '';
+  now: Now = { monotonicMs: 0, wallMicros: 0 };
+  startedAtMs = 0;
+
+  private phase: Phase = 'new';
+  private readonly registers = new Registers();
+  private readonly programs: ProgramRunner;
+  private effects: CoreEffect[] = [];
+  private queued: { readonly to: ReplyTo; readonly request: NodeRequest }[] = [];
+  private held: HeldReply[] = [];
+  private repairAtMs = 0;
+  private isRepairing = false;
+  private readonly freshening = new Set<Segment>();
+  private readonly pausedUntilMs = new Map<Segment, number>();
+
+  constructor(options: NodeOptions) {
+    this.options = options;
+    this.limits = { ...DEFAULT_CORE_LIMITS, ...options.limits };
+    this.crc32 = options.crc32;
+    this.values = new ValueCodec(options.crc32);
+    this.cache = new PageCache(this.limits.pageCacheBytes);
+    this.leases = new Leases(options.leaseTermMs, 0, true);
+    this.programs = new ProgramRunner((effect) => this.emit(effect));
+  }
+
+  /** The start is over: requests are answered. Until then they wait. */
+  get isReady(): boolean {
+    return this.phase === 'ready';
+  }
+
+  step(event: CoreEvent, now: Now): CoreEffect[] {
+    this.now = now;
+    this.effects = [];
+    this.dispatch(event);
+    const effects = this.effects;
+    this.effects = [];
+    return effects;
+  }
+
+  private dispatch(event: CoreEvent): void {
+    switch (event.kind) {
+      case 'start':
+        this.onStart(event);
+        return;
+      case 'request':
+        this.onRequest(event.replyTo, event.request);
+        return;
+      case 'query-result':
+        this.programs.resume(event.token, { kind: 'results', results: event.results });
+        return;
+      case 'written':
+        this.programs.resume(event.token, { kind: 'written' });
+        return;
+      case 'peer-reply':
+        this.programs.resume(event.token, { kind: 'reply', reply: event.reply });
+        return;
+      case 'peer-failed':
+        this.programs.resume(event.token, { kind: 'failed', message: event.message });
+        return;
+      case 'abandoned':
+        this.held = this.held.filter(({ reply }) => reply.to !== event.replyTo);
+        this.queued = this.queued.filter(({ to }) => to !== event.replyTo);
+        return;
+      case 'tick':
+        this.onTick();
+        return;
+      default:
+        assertNever(event, 'event');
+        return;
+    }
+  }
+
+  private onStart(event: Extract<CoreEvent, { kind: 'start' }>): void {
+    this.phase = 'starting';
+    this.startedAtMs = this.now.monotonicMs;
+    this.run(this.starting(event));
+  }
+
+  private *starting(event: Extract<CoreEvent, { kind: 'start' }>): Program<void> {
+    yield* start(this, this.registers, event.recovery, event.incarnationSeed);
+    this.phase = 'ready';
+    this.log('info', 'storage node ready', {
+      nodeId: this.options.nodeId,
+      incarnation: this.incarnation,
+      segments: this.segments.size,
+      registers: this.registers.size,
+    });
+    const queued = this.queued;
+    this.queued = [];
+    for (const { to, request } of queued) this.serve(to, request);
+  }
+
+  private onRequest(to: ReplyTo, request: NodeRequest): void {
+    if (this.phase === 'ready') {
+      this.serve(to, request);
+      return;
+    }
+    if (this.queued.length < this.limits.maxQueuedAtStart) {
+      this.queued.push({ to, request });
+      return;
+    }
+    this.reply(to, refuse(request, refusal('UNAVAILABLE', 'the storage node is starting'), this));
+  }
+
+  private serve(to: ReplyTo, request: NodeRequest): void {
+    const foreign = this.whyForeign(request);
+    if (foreign !== null) {
+      this.reply(to, refuse(request, foreign, this));
+      return;
+    }
+    switch (request.method) {
+      case 'append':
+        onAppend(this, { to, body: request.body });
+        return;
+      case 'readPages':
+        onReadPages(this, { to, body: request.body });
+        return;
+      case 'heartbeat':
+        onHeartbeat(this, { to, body: request.body });
+        return;
+      case 'registerPrepare':
+        onRegisterPrepare(this, this.registers, { to, body: request.body });
+        return;
+      case 'registerAccept':
+        onRegisterAccept(this, this.registers, { to, body: request.body });
+        return;
+      case 'registerList':
+        onRegisterList(this, this.registers, { to, body: request.body });
+        return;
+      case 'fence':
+        onFence(this, { to, body: request.body });
+        return;
+      case 'inventory':
+        onInventory(this, { to, body: request.body });
+        return;
+      case 'install':
+        onInstall(this, { to, body: request.body });
+        return;
+      case 'pullRecords':
+        onPullRecords(this, { to, body: request.body });
+        return;
+      case 'status':
+        this.reply(to, { method: 'status', body: statusOf(this) });
+        return;
+      default:
+        assertNever(request, 'request');
+        return;
+    }
+  }
+
+  /**
+   * Whether the request speaks of another cluster. Who does not know the cluster yet may only look at, or found it. A node that belongs to
+   * none joins the one that first asks something lasting of it: it stands in that cluster's configuration.
+   */
+  private whyForeign(request: NodeRequest): Refusal | null {
+    const { clusterId } = request.body;
+    if (clusterId === '') {
+      const isOpen =
+        request.method === 'status' ||
+        ((request.method === 'registerPrepare' || request.method === 'registerAccept') &&
+          request.body.key === CLUSTER_KEY);
+      return isOpen ? null : refusal('WRONG_CLUSTER', 'the request names no cluster');
+    }
+    if (this.clusterId === '') {
+      const isLasting =
+        request.method === 'fence' ||
+        request.method === 'install' ||
+        (request.method === 'registerAccept' && request.body.key !== CLUSTER_KEY);
+      if (isLasting) this.persist(joinCluster(this, clusterId), []);
+      return null;
+    }
+    if (clusterId === this.clusterId) return null;
+    return refusal('WRONG_CLUSTER', `this node belongs to cluster ${this.clusterId}, not ${clusterId}`);
+  }
+
+  private onTick(): void {
+    if (this.phase !== 'ready') return;
+    this.releaseHeld();
+    if (!this.registers.isTrusted && !this.isRepairing && this.now.monotonicMs >= this.repairAtMs)
+      this.repair();
+    for (const segment of this.segments.all()) {
+      gossipIfDue(this, segment);
+      if ((this.pausedUntilMs.get(segment) ?? 0) <= this.now.monotonicMs) this.workOn(segment);
+    }
+  }
+
+  private workOn(segment: Segment): void {
+    const nowMs = this.now.monotonicMs;
+    if (isRoundDue(segment, this.limits, nowMs)) {
+      segment.isCoalescing = true;
+      this.background(segment, 'coalescing', coalesceRound(this, segment, nowMs), () => {
+        segment.isCoalescing = false;
+      });
+    }
+    if (segment.longChains.size > 0 && !this.freshening.has(segment)) {
+      this.freshening.add(segment);
+      this.background(segment, 'freshening', freshenPages(this, segment), () =>
+        this.freshening.delete(segment),
+      );
+    }
+    if (isCollectionDue(segment, nowMs)) {
+      segment.isCollecting = true;
+      segment.collectAfterMs = nowMs + this.limits.collectIntervalMs;
+      const env = { nodeId: this.options.nodeId, values: this.values, limits: this.limits };
+      this.background(segment, 'collection', collect(env, segment), () => {
+        segment.isCollecting = false;
+      });
+    }
+  }
+
+  /** Runs a background program; damage that it meets is reported and the segment's background work pauses. */
+  private background(segment: Segment, what: string, program: Program<unknown>, done: () => void): void {
+    this.run(this.guarded(segment, what, program, done));
+  }
+
+  private *guarded(
+    segment: Segment,
+    what: string,
+    program: Program<unknown>,
+    done: () => void,
+  ): Program<void> {
+    try {
+      yield* program;
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      this.log('error', `${what} failed`, { segment: segment.name, code: error.code, why: error.message });
+      this.pausedUntilMs.set(segment, this.now.monotonicMs + RETRY_PAUSE_MS);
+    } finally {
+      done();
+    }
+  }
+
+  private repair(): void {
+    this.isRepairing = true;
+    this.run(this.repairing());
+  }
+
+  private *repairing(): Program<void> {
+    yield* repairRegisters(this, this.registers);
+    this.isRepairing = false;
+    this.repairAtMs = this.now.monotonicMs + RETRY_PAUSE_MS;
+  }
+
+  // NodeContext
+
+  segmentOf(volume: Segment['volume'], pg: Segment['pg']): Segment | null {
+    return this.segments.get(volume, pg);
+  }
+
+  emit(effect: CoreEffect): void {
+    this.effects.push(effect);
+  }
+
+  persist(ops: readonly DurableOp[], replies: readonly Reply[]): void {
+    if (ops.length === 0 && replies.length === 0) return;
+    const whenDurable = replies.map(({ to, reply }): CoreEffect => ({ kind: 'reply', to, reply }));
+    this.emit({ kind: 'persist', ops, whenDurable });
+  }
+
+  persistHeld(ops: readonly DurableOp[], reply: Reply, hold: Hold): void {
+    if (this.leases.heldUntilMs(hold.segment.volume, hold.epoch) <= this.now.monotonicMs) {
+      this.persist(ops, [reply]);
+      return;
+    }
+    this.persist(ops, []);
+    this.held.push({ reply, hold });
+  }
+
+  releaseHeld(): void {
+    if (this.held.length === 0) return;
+    const held = this.held;
+    this.held = [];
+    const due: Reply[] = [];
+    for (const item of held) {
+      const { segment, epoch, refused } = item.hold;
+      if (compareEpochs(epoch, segment.promised) < 0) this.reply(item.reply.to, refused());
+      else if (this.leases.heldUntilMs(segment.volume, epoch) <= this.now.monotonicMs) due.push(item.reply);
+      else this.held.push(item);
+    }
+    this.persist([], due);
+  }
+
+  reply(to: ReplyTo, reply: NodeReply): void {
+    this.emit({ kind: 'reply', to, reply });
+  }
+
+  run(program: Program<void>): void {
+    this.programs.run(program);
+  }
+
+  log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void {
+    this.emit({ kind: 'log', level, message, ...(fields === undefined ? {} : { fields }) });
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Page reads: whether this segment can serve a read point at all, before and after the pages are put together (page-read.ts). A segment that
+ * cannot says why: BEHIND, GONE, CUT, QUARANTINED; never an older page in silence.
+ */
+import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
+import type { Lsn } from '../../src/log/lsn.ts';
+import type { PageVersion, ReadPagesRequest } from '../../src/messages/messages.ts';
+import { runById, visiblePathAcross } from '../../src/timeline/visibility.ts';
+import type { NodeContext, Request } from './context.ts';
+import { configOf, newestSameLsn } from './manifests.ts';
+import { levelsOf, readPages } from './page-read.ts';
+import type { Program } from './program.ts';
+import { refusal, refusalOf, refuse } from './refusals.ts';
+import type { Segment } from './segment.ts';
+
+export function onReadPages(ctx: NodeContext, request: Request<'readPages'>): void {
+  const { to, body } = request;
+  const segment = ctx.segments.get(body.volume, body.pg);
+  if (segment === null) {
+    const because = refusal('NO_SEGMENT', `no segment of ${body.volume}/${body.pg} here`);
+    ctx.reply(to, refuse({ method: 'readPages', body }, because, ctx));
+    return;
+  }
+  ctx.run(answer(ctx, segment, request));
+}
+
+function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'readPages'>): Program<void> {
+  try {
+    checkSize(ctx, segment, body);
+    checkPoint(segment, body);
+    const pages = yield* read(ctx, segment, body);
+    // The floor may have risen, and collection begun, while the store was read.
+    checkFloor(segment, body);
+    ctx.reply(to, {
+      method: 'readPages',
+      body: { requestId: body.requestId, pages, scl: tellableScl(segment), refusal: null },
+    });
+  } catch (error) {
+    const because = refusalOf(error);
+    if (because.code === 'CORRUPT') {
+      ctx.log('error', 'damage met by a page read', { segment: segment.name, why: because.message });
+    }
+    ctx.reply(to, refuse({ method: 'readPages', body }, because, ctx));
+  }
+}
+
+function* read(ctx: NodeContext, segment: Segment, body: ReadPagesRequest): Program<readonly PageVersion[]> {
+  const point = { volume: body.volume, run: body.run, lsn: body.lsn };
+  const segmentOf = (volume: Segment['volume']) => ctx.segments.get(volume, body.pg);
+  const path = visiblePathAcross((volume) => segmentOf(volume)?.manifest?.value.runs ?? null, point);
+  if (path === null) throw new TidemarkError('NO_SEGMENT', `a parent of ${segment.name} has no segment here`);
+  const levels = levelsOf(path, segmentOf);
+  for (const { segment: base, upToLsn } of levels) if (base !== segment) checkParent(base, upToLsn);
+  try {
+    return yield* readPages(ctx, point, levels, body.pages);
+  } catch (error) {
+    if (!isTidemarkError(error, 'CORRUPT')) throw error;
+    // What was kept in memory may itself be what is wrong: once more without it.
+    ctx.cache.dropSegment(segment.name);
+    return yield* readPages(ctx, point, levels, body.pages);
+  }
+}
+
+function checkSize(ctx: NodeContext, segment: Segment, { pages, pg }: ReadPagesRequest): void {
+  if (pages.length > ctx.limits.maxReadPages) {
+    throw new TidemarkError(
+      'TOO_LARGE',
+      `${pages.length} pages asked for, at most ${ctx.limits.maxReadPages} fit a reply`,
+    );
+  }
+  const manifest = segment.manifest?.value;
+  if (manifest === undefined || configOf(manifest, pg) === null) return;
+  const first = pg * manifest.pgPages + 1;
+  const stray = pages.find((page) => page < first || page >= first + manifest.pgPages);
+  if (stray !== undefined)
+    throw new TidemarkError('BAD_REQUEST', `page ${stray} is not of protection group ${pg}`);
+}
+
+function checkPoint(segment: Segment, body: ReadPagesRequest): void {
+  const manifest = segment.manifest?.value;
+  if (manifest === undefined) throw new TidemarkError('BEHIND', `${segment.name} has no manifest yet`);
+  const run = runById(manifest.runs, body.run);
+  const head = manifest.runs[manifest.runs.length - 1];
+  if (run === null) {
+    if (head !== undefined && body.run > head.id) {
+      throw new TidemarkError('BEHIND', `${segment.name} does not know run ${body.run} yet`);
+    }
+    throw new TidemarkError('CUT', `there is no run ${body.run}`);
+  }
+  if (body.lsn < run.firstLsn - 1 || (run.lastLsn !== null && body.lsn > run.lastLsn)) {
+    throw new TidemarkError('CUT', `LSN ${body.lsn} is not of run ${body.run}`);
+  }
+  checkFloor(segment, body);
+  if (segment.quarantine?.kind === 'conflict') {
+    throw new TidemarkError('QUARANTINED', `${segment.name} distrusts itself: ${segment.quarantine.reason}`);
+  }
+  const requiredScl = Math.max(body.requiredScl, body.lsn >= segment.vdl ? segment.tail : 0);
+  if (segment.scl < requiredScl) {
+    const code = segment.isQuarantined ? 'QUARANTINED' : 'BEHIND';
+    throw new TidemarkError(code, `${segment.name} is complete to ${segment.scl}, ${requiredScl} is needed`);
+  }
+}
+
+/** A clone's parent: all it has up to the branch point must be held here. */
+function checkParent(base: Segment, upToLsn: Lsn): void {
+  const requiredScl = base.vdl >= upToLsn ? Math.min(upToLsn, base.tail) : upToLsn;
+  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict') {
+    throw new TidemarkError(
+      'BEHIND',
+      `the parent's ${base.name} is complete to ${base.scl}, ${requiredScl} is needed`,
+    );
+  }
+}
+
+function checkFloor(segment: Segment, body: ReadPagesRequest): void {
+  const { retention, manifest } = segment;
+  if (retention === null || manifest === null || body.lsn >= retention.floor) return;
+  const isPinned = retention.pins.some(
+    ({ point }) => point.volume === body.volume && point.run === body.run && point.lsn === body.lsn,
+  );
+  if (isPinned || newestSameLsn(manifest.value.runs, body.run, body.lsn) >= retention.floor) return;
+  throw new TidemarkError('GONE', `history below ${retention.floor} is not kept`);
+}
+
+/**
+ * What a page reply may say of the SCL: it is sent without waiting for what is on its way to the disk, so only what lies at or below the
+ * VDL, which a write quorum holds whatever happens here.
+ */
+function tellableScl(segment: Segment): Lsn {
+  return Math.min(segment.scl, segment.tail) as Lsn;
+}

@@ -1,0 +1,350 @@
+/**
+ * The start: from what the journal and the store still hold to segments that know what they may claim (design section 5).
+ *
+ * The store is read first, then the journal's entries go through the same admission: what the store has lost is stored again, what a
+ * manifest has cut or the pages already contain is left out. So the order in which things were lost does not matter.
+ *
+ * What is held then is compared with what was acknowledged (the guard's watermark). Less means quarantine: peers supply it, or a
+ * committed manifest cuts it. The store's own losses in the middle are found by the chain of coalescing rounds (coalesce.ts).
+ *
+ * Assumed of the driver: what the store shows when it is opened is durable (LevelDB writes its recovered log into synced tables on opening).
+ */
+import { isTidemarkError } from '../../src/base/errors.ts';
+import type { KvOp, KvRange } from '../../src/env/env.ts';
+import { decodeBoxcar } from '../../src/log/codec.ts';
+import { NO_EPOCH, compareEpochs } from '../../src/log/epoch.ts';
+import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
+import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
+import type { NodeContext } from './context.ts';
+import type { DurableOp, JournalRecovery } from './effects.ts';
+import { GUARD, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
+import { Leases } from './leases.ts';
+import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
+import { type Program, readRange, writeStore } from './program.ts';
+import type { Registers } from './registers.ts';
+import type { InstalledManifest, Segment } from './segment.ts';
+import { addSegment } from './takeover.ts';
+import { decodeEpoch, decodeLsns, decodeText, encodeText } from './values.ts';
+
+const ENTRIES_PER_QUERY = 256;
+const ANY_PAGE = 0xffff_ffff;
+
+/** What the guard says of one segment. */
+interface SegmentGuards {
+  promise?: Uint8Array;
+  installed?: Uint8Array;
+  marks?: Uint8Array;
+  distrust?: Uint8Array;
+}
+
+export function* start(
+  ctx: NodeContext,
+  registers: Registers,
+  recovery: JournalRecovery,
+  incarnationSeed: string,
+): Program<void> {
+  for (const finding of recovery.findings) ctx.log('warn', 'journal', { finding });
+  const starts = Number(textGuard(recovery, GUARD.incarnation) ?? '0') + 1;
+  const isFirstStart = starts === 1 && !recovery.damaged && recovery.entries.length === 0;
+  ctx.incarnation = `${starts}.${incarnationSeed}`;
+  ctx.clusterId = textGuard(recovery, GUARD.clusterId) ?? '';
+  ctx.leases = new Leases(ctx.options.leaseTermMs, ctx.now.monotonicMs, isFirstStart);
+  ctx.persist([{ kind: 'guard', key: GUARD.incarnation, value: encodeText(String(starts)) }], []);
+
+  loadRegisters(registers, recovery);
+  const guards = loadSegmentGuards(ctx, recovery);
+  const journal = journalBySegment(ctx, recovery);
+  yield* loadManifests(ctx, journal);
+  for (const segment of ctx.segments.all()) {
+    const lost = loadGuards(segment, guards.get(segment.name) ?? {});
+    yield* loadProgress(ctx, segment);
+    yield* loadChunks(ctx, segment);
+    replayChunks(ctx, segment, journal.get(segment.name)?.chunks ?? []);
+    judge(ctx, segment, recovery.damaged || lost, guards.get(segment.name)?.distrust);
+  }
+}
+
+function textGuard(recovery: JournalRecovery, key: string): string | null {
+  const value = recovery.guard.get(key);
+  return value === undefined ? null : decodeText(value);
+}
+
+function loadRegisters(registers: Registers, recovery: JournalRecovery): void {
+  registers.isTrusted = !recovery.damaged;
+  for (const [key, value] of recovery.guard) {
+    if (!key.startsWith(GUARD.registerPrefix)) continue;
+    try {
+      registers.load(key.slice(GUARD.registerPrefix.length), value);
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      registers.isTrusted = false;
+    }
+  }
+}
+
+function loadSegmentGuards(ctx: NodeContext, recovery: JournalRecovery): Map<string, SegmentGuards> {
+  const guards = new Map<string, SegmentGuards>();
+  for (const [key, value] of recovery.guard) {
+    const parsed = parseSegmentGuardKey(key);
+    if (parsed === null) continue;
+    const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+    const known = guards.get(segment.name) ?? {};
+    guards.set(segment.name, { ...known, [parsed.what]: value });
+  }
+  return guards;
+}
+
+interface JournaledSegment {
+  readonly chunks: { readonly key: Uint8Array; readonly value: Uint8Array }[];
+  readonly manifests: Uint8Array[];
+  readonly retentions: Uint8Array[];
+}
+
+function journalBySegment(ctx: NodeContext, recovery: JournalRecovery): Map<string, JournaledSegment> {
+  const bySegment = new Map<string, JournaledSegment>();
+  for (const entry of recovery.entries) {
+    for (const { key, value } of entry) {
+      const parsed = parseKey(key);
+      // Deletions need no replay: manifests cut, and collection only spares.
+      if (parsed === null || value === null) continue;
+      const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+      const journaled = bySegment.get(segment.name) ?? { chunks: [], manifests: [], retentions: [] };
+      bySegment.set(segment.name, journaled);
+      if (parsed.kind === 'chunk') journaled.chunks.push({ key, value });
+      if (parsed.kind === 'manifest') journaled.manifests.push(value);
+      if (parsed.kind === 'retention') journaled.retentions.push(value);
+    }
+  }
+  return bySegment;
+}
+
+/** The newest manifest and retention value of each segment that either side has; stored again where the store lacks it. */
+function* loadManifests(ctx: NodeContext, journal: ReadonlyMap<string, JournaledSegment>): Program<void> {
+  for (const kind of ['manifest', 'retention'] as const) {
+    yield* forEachEntry(allOfKind(kind), (key, value) => {
+      const parsed = parseKey(key);
+      if (parsed === null) return;
+      const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+      if (kind === 'manifest') offerManifest(ctx, segment, value);
+      else offerRetention(ctx, segment, value);
+    });
+  }
+  const ops: DurableOp[] = [];
+  for (const segment of ctx.segments.all()) {
+    const journaled = journal.get(segment.name);
+    for (const value of journaled?.manifests ?? []) {
+      if (offerManifest(ctx, segment, value)) ops.push({ kind: 'home', key: segment.keys.manifest, value });
+    }
+    for (const value of journaled?.retentions ?? []) ops.push(...offerRetention(ctx, segment, value));
+  }
+  if (ops.length > 0) ctx.persist(ops, []);
+}
+
+function offerManifest(ctx: NodeContext, segment: Segment, bytes: Uint8Array): boolean {
+  try {
+    const offered: InstalledManifest = { value: decodeManifest(bytes), bytes: new Uint8Array(bytes) };
+    if (segment.manifest !== null && compareManifests(offered.value, segment.manifest.value) <= 0)
+      return false;
+    segment.manifest = offered;
+    return true;
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'manifest', error);
+    return false;
+  }
+}
+
+function offerRetention(ctx: NodeContext, segment: Segment, bytes: Uint8Array): DurableOp[] {
+  try {
+    return segment.learnRetention(decodeRetention(bytes), new Uint8Array(bytes));
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'retention value', error);
+    return [];
+  }
+}
+
+/** Returns whether something of it could not be read. */
+function loadGuards(segment: Segment, guards: SegmentGuards): boolean {
+  let lost = false;
+  const read = <T>(value: Uint8Array | undefined, decode: (bytes: Uint8Array) => T): T | null => {
+    try {
+      return value === undefined ? null : decode(value);
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      lost = true;
+      return null;
+    }
+  };
+  const known = [
+    read(guards.promise, decodeEpoch),
+    read(guards.installed, decodeEpoch),
+    segment.installedEpoch,
+  ].filter((epoch) => epoch !== null);
+  segment.promised = known.reduce(
+    (highest, epoch) => (compareEpochs(epoch, highest) > 0 ? epoch : highest),
+    NO_EPOCH,
+  );
+  const [watermark, vdl, tail] = read(guards.marks, decodeLsns) ?? [];
+  segment.watermark = watermark ?? NO_LSN;
+  segment.learnVdl(vdl ?? NO_LSN, tail ?? NO_LSN);
+  return lost;
+}
+
+/** How far the log is in page form: to the end of the unbroken chain of rounds. */
+function* loadProgress(ctx: NodeContext, segment: Segment): Program<void> {
+  const { keys } = segment;
+  const rounds: Lsn[] = [];
+  const broken: KvOp[] = [];
+  let recoalesceThrough = NO_LSN;
+  yield* forEachEntry(keys.rounds(), (key, value) => {
+    const endLsn = trailingLsn(key);
+    const last = rounds[rounds.length - 1];
+    if (broken.length === 0 && (last === undefined || roundStart(ctx, segment, key, value) === last)) {
+      rounds.push(endLsn);
+    } else {
+      broken.push({ type: 'del', key });
+      recoalesceThrough = endLsn;
+    }
+  });
+  if (broken.length > 0) {
+    ctx.log('error', 'the store has lost a coalescing round: its records are coalesced again', {
+      segment: segment.name,
+      from: rounds[rounds.length - 1] ?? NO_LSN,
+      through: recoalesceThrough,
+    });
+    yield* writeStore(broken);
+  }
+  const baseLsn = rounds[rounds.length - 1] ?? NO_LSN;
+  segment.rounds = rounds;
+  segment.recoalesceThrough = recoalesceThrough;
+  segment.held.reset(baseLsn);
+  const [progress] = yield* readRange({ gte: keys.progress, lt: after(keys.progress), limit: 1 });
+  loadProgressValue(ctx, segment, progress?.value);
+  if (segment.manifest !== null) {
+    const proven = provenBy(segment.manifest.value, segment.pg);
+    segment.learnVdl(proven.vdl, proven.tail);
+  }
+  // Only durable records are ever in page form.
+  segment.learnVdl(baseLsn, baseLsn);
+}
+
+function roundStart(ctx: NodeContext, segment: Segment, key: Uint8Array, value: Uint8Array): Lsn | null {
+  try {
+    return ctx.values.decodeRound(key, value);
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'coalescing round', error);
+    return null;
+  }
+}
+
+function loadProgressValue(ctx: NodeContext, segment: Segment, value: Uint8Array | undefined): void {
+  segment.highestPage = segment.rounds.length === 0 && segment.recoalesceThrough === NO_LSN ? 0 : ANY_PAGE;
+  if (value === undefined) return;
+  try {
+    const progress = ctx.values.decodeProgress(segment.keys.progress, value);
+    segment.learnVdl(progress.vdl, progress.tail);
+    segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
+    segment.storedBytes = progress.storedBytes;
+    segment.highestPage = progress.highestPage;
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'progress', error);
+  }
+}
+
+/** The store's chunks above what is in page form. Cut records among them (the cut was lost) are deleted now. */
+function* loadChunks(ctx: NodeContext, segment: Segment): Program<void> {
+  if (segment.manifest === null) return;
+  const ops: DurableOp[] = [];
+  yield* forEachEntry(segment.keys.chunksAfter(segment.coalesced), (key, value) => {
+    const taken = admit(ctx, segment, value);
+    if (taken === null || taken.isAsStored) return;
+    ops.push({ kind: 'home', key, value: null }, ...taken.ops);
+  });
+  if (ops.length > 0) ctx.persist(ops, []);
+}
+
+function replayChunks(ctx: NodeContext, segment: Segment, chunks: JournaledSegment['chunks']): void {
+  if (segment.manifest === null) return;
+  const ops: DurableOp[] = [];
+  for (const { key, value } of chunks) {
+    if (trailingLsn(key) > segment.coalesced) ops.push(...(admit(ctx, segment, value)?.ops ?? []));
+  }
+  if (ops.length === 0) return;
+  ctx.log('warn', 'the journal supplied records that the store had lost', {
+    segment: segment.name,
+    changes: ops.length,
+  });
+  ctx.persist(ops, []);
+}
+
+interface Taken {
+  readonly ops: readonly DurableOp[];
+  /** The chunk is exactly what came of it. */
+  readonly isAsStored: boolean;
+}
+
+function admit(ctx: NodeContext, segment: Segment, bytes: Uint8Array): Taken | null {
+  try {
+    const admission = segment.sift(decodeBoxcar(bytes, ctx.crc32));
+    switch (admission.kind) {
+      case 'foreign':
+        ctx.log('error', 'a stored chunk belongs elsewhere', {
+          segment: segment.name,
+          why: admission.reason,
+        });
+        return null;
+      case 'conflict':
+        ctx.persist(segment.distrust(`stored record ${admission.lsn} contradicts another one`), []);
+        return null;
+      case 'admitted':
+        // Known records are no reason to rewrite a chunk; cut ones are.
+        return {
+          isAsStored: admission.cutCount === 0,
+          ops: segment.take(admission, bytes, ctx.now.monotonicMs),
+        };
+    }
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'chunk', error);
+    return null;
+  }
+}
+
+/** What may be claimed now. */
+function judge(
+  ctx: NodeContext,
+  segment: Segment,
+  isDamaged: boolean,
+  distrust: Uint8Array | undefined,
+): void {
+  if (segment.manifest !== null) {
+    segment.watermark = clampToRuns(segment.manifest.value.runs, segment.pg, segment.watermark);
+  }
+  if (segment.quarantine?.kind === 'conflict') return;
+  if (distrust !== undefined) segment.quarantine = { kind: 'conflict', reason: decodeText(distrust) };
+  else if (isDamaged) segment.quarantine = { kind: 'damaged', targets: new Map() };
+  else if (segment.scl < segment.watermark)
+    segment.quarantine = { kind: 'missing', throughLsn: segment.watermark };
+  segment.check();
+  if (segment.quarantine === null) return;
+  ctx.log('warn', 'segment in quarantine', {
+    segment: segment.name,
+    why: segment.quarantine.kind,
+    scl: segment.scl,
+    watermark: segment.watermark,
+  });
+}
+
+function reportUnreadable(ctx: NodeContext, segment: Segment, what: string, error: unknown): void {
+  if (!isTidemarkError(error)) throw error;
+  ctx.log('error', `a stored ${what} cannot be read`, { segment: segment.name, why: error.message });
+}
+
+function* forEachEntry(range: KvRange, visit: (key: Uint8Array, value: Uint8Array) => void): Program<void> {
+  let rest = range;
+  for (;;) {
+    const entries = yield* readRange({ ...rest, limit: ENTRIES_PER_QUERY });
+    for (const { key, value } of entries) visit(key, value);
+    const last = entries[entries.length - 1];
+    if (last === undefined || entries.length < ENTRIES_PER_QUERY) return;
+    rest = { ...rest, gte: after(last.key) };
+  }
+}

@@ -1,0 +1,124 @@
+/** Replies that say no: every method's, with the refusal in it and everything else empty. A refusal reports no SCL. */
+import { assertNever } from '../../src/base/assert.ts';
+import { type ErrorCode, isTidemarkError } from '../../src/base/errors.ts';
+import { type Epoch, formatEpoch } from '../../src/log/epoch.ts';
+import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
+import type { Refusal } from '../../src/messages/messages.ts';
+import type { NodeReply, NodeRequest } from './effects.ts';
+
+const EMPTY = new Uint8Array(0);
+
+export function refusal(code: ErrorCode, message: string, promised: Epoch | null = null): Refusal {
+  return { code, message, promised };
+}
+
+/** The sender's authority is over: the segment has promised a newer epoch, which the refusal proves. */
+export function stale(segment: { readonly name: string; readonly promised: Epoch }): Refusal {
+  return refusal(
+    'STALE_EPOCH',
+    `${segment.name} has promised epoch ${formatEpoch(segment.promised)}`,
+    segment.promised,
+  );
+}
+
+/** What the network or the disk caused; anything else is a bug and goes on up. */
+export function refusalOf(error: unknown): Refusal {
+  if (!isTidemarkError(error)) throw error;
+  return refusal(error.code, error.message);
+}
+
+/** Who refuses: part of several replies. */
+export interface Refuser {
+  readonly incarnation: string;
+  readonly options: { readonly nodeId: NodeId };
+}
+
+export function refuse(request: NodeRequest, because: Refusal, self: Refuser): NodeReply {
+  const { method, body } = request;
+  const { incarnation } = self;
+  switch (method) {
+    case 'append': {
+      const { volume, pg, epoch } = body;
+      return { method, body: { volume, pg, epoch, scl: NO_LSN, incarnation, refusal: because } };
+    }
+    case 'readPages':
+      return { method, body: { requestId: body.requestId, pages: [], scl: NO_LSN, refusal: because } };
+    case 'heartbeat':
+      return {
+        method,
+        body: {
+          sequence: body.sequence,
+          incarnation,
+          grants: body.volumes.map(({ volume, epoch }) => ({
+            volume,
+            epoch,
+            granted: false,
+            pgs: [],
+            refusal: because,
+          })),
+        },
+      };
+    case 'registerPrepare':
+      return {
+        method,
+        body: {
+          promised: false,
+          promisedBallot: null,
+          acceptedBallot: null,
+          acceptedVersion: 0,
+          acceptedValue: EMPTY,
+          refusal: because,
+        },
+      };
+    case 'registerAccept':
+      return { method, body: { accepted: false, promisedBallot: null, refusal: because } };
+    case 'registerList':
+      return { method, body: { keys: [], refusal: because } };
+    case 'fence':
+      return {
+        method,
+        body: {
+          promised: false,
+          promisedEpoch: because.promised,
+          incarnation,
+          intact: false,
+          scl: NO_LSN,
+          vdl: NO_LSN,
+          tail: NO_LSN,
+          watermark: NO_LSN,
+          installedEpoch: null,
+          installedManifest: EMPTY,
+          entryCount: 0,
+          refusal: because,
+        },
+      };
+    case 'inventory':
+      return { method, body: { entries: [], done: false, refusal: because } };
+    case 'install':
+      return { method, body: { installed: false, scl: NO_LSN, incarnation, refusal: because } };
+    case 'pullRecords':
+      return {
+        method,
+        body: { boxcars: [], scl: NO_LSN, vdl: NO_LSN, tail: NO_LSN, manifest: EMPTY, refusal: because },
+      };
+    case 'status':
+      return {
+        method,
+        body: {
+          nodeId: self.options.nodeId,
+          az: '',
+          clusterId: '',
+          version: '',
+          format: 0,
+          incarnation,
+          uptimeMs: 0,
+          diskBytes: 0,
+          memoryBytes: 0,
+          segments: [],
+          refusal: because,
+        },
+      };
+    default:
+      return assertNever(method, 'method');
+  }
+}

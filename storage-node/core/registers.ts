@@ -1,0 +1,177 @@
+/**
+ * The node as an acceptor of the replicated registers (src/register/acceptor.ts): one state per key, in the guard, durable before every
+ * reply, also before one that changed nothing (its state may still be on the way).
+ *
+ * The first value accepted for `cluster` tells the node its cluster. Until the node holds anything else of that cluster another bootstrap may
+ * still win, so the value is followed; after that the cluster is fixed.
+ *
+ * After damage to the journal the acceptors may have forgotten promises and values. Then they vote only once three intact nodes have told
+ * what they hold, and everything they hold is adopted (register-repair.ts says why that suffices).
+ */
+import { isTidemarkError } from '../../src/base/errors.ts';
+import { compareEpochs } from '../../src/log/epoch.ts';
+import {
+  type AcceptorState,
+  EMPTY_ACCEPTOR,
+  accept,
+  decodeAcceptor,
+  encodeAcceptor,
+  prepare,
+} from '../../src/register/acceptor.ts';
+import { decodeCluster } from '../../src/register/codec.ts';
+import type { NodeContext, Request } from './context.ts';
+import type { DurableOp } from './effects.ts';
+import { GUARD } from './keys.ts';
+import { refusal, refuse } from './refusals.ts';
+import { encodeText } from './values.ts';
+
+export const CLUSTER_KEY = 'cluster';
+const KEY_FORM = /^(cluster|(name|manifest|retention)\/[0-9A-Za-z_-]{1,64})$/;
+/** A register's value travels in one message. */
+const MAX_VALUE_BYTES = 900 * 1024;
+
+export class Registers {
+  private readonly states = new Map<string, AcceptorState>();
+  /** False after damage, until repaired. */
+  isTrusted = true;
+
+  load(key: string, value: Uint8Array): void {
+    this.states.set(key, decodeAcceptor(value));
+  }
+
+  get(key: string): AcceptorState {
+    return this.states.get(key) ?? EMPTY_ACCEPTOR;
+  }
+
+  keys(prefix: string): string[] {
+    return [...this.states.keys()].filter((key) => key.startsWith(prefix)).sort();
+  }
+
+  get size(): number {
+    return this.states.size;
+  }
+
+  /** The new state as a durable change; nothing when it is the old one. */
+  put(key: string, state: AcceptorState): DurableOp[] {
+    if (this.states.get(key) === state || (state === EMPTY_ACCEPTOR && !this.states.has(key))) return [];
+    this.states.set(key, state);
+    return [{ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) }];
+  }
+
+  /** Takes over what a peer holds, if it is more. */
+  merge(
+    key: string,
+    other: Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion' | 'value'> & {
+      readonly promised: AcceptorState['promised'];
+    },
+  ): DurableOp[] {
+    const own = this.get(key);
+    const promised = compareEpochs(other.promised, own.promised) > 0 ? other.promised : own.promised;
+    const isNewer = compareAccepted(other, own) > 0;
+    if (promised === own.promised && !isNewer) return [];
+    const { acceptedBallot, acceptedVersion, value } = isNewer ? other : own;
+    return this.put(key, { promised, acceptedBallot, acceptedVersion, value });
+  }
+}
+
+export function onRegisterPrepare(
+  ctx: NodeContext,
+  registers: Registers,
+  { to, body }: Request<'registerPrepare'>,
+): void {
+  const fault = whyNot(registers, body.key);
+  if (fault !== null) {
+    ctx.reply(to, refuse({ method: 'registerPrepare', body }, fault, ctx));
+    return;
+  }
+  const { state, reply } = prepare(registers.get(body.key), body.ballot);
+  ctx.persist(registers.put(body.key, state), [{ to, reply: { method: 'registerPrepare', body: reply } }]);
+}
+
+export function onRegisterAccept(
+  ctx: NodeContext,
+  registers: Registers,
+  { to, body }: Request<'registerAccept'>,
+): void {
+  const refuseWith = (because: ReturnType<typeof refusal>) =>
+    ctx.reply(to, refuse({ method: 'registerAccept', body }, because, ctx));
+  const fault = whyNot(registers, body.key);
+  if (fault !== null) {
+    refuseWith(fault);
+    return;
+  }
+  if (body.value.length > MAX_VALUE_BYTES) {
+    refuseWith(refusal('TOO_LARGE', `${body.value.length} bytes`));
+    return;
+  }
+  const clusterId = body.key === CLUSTER_KEY ? clusterIdOf(body.value) : null;
+  if (body.key === CLUSTER_KEY) {
+    if (clusterId === null) {
+      refuseWith(refusal('CORRUPT', 'the cluster value cannot be read'));
+      return;
+    }
+    const isSettled = ctx.segments.size > 0 || registers.keys('').some((key) => key !== CLUSTER_KEY);
+    if (isSettled && ctx.clusterId !== '' && clusterId !== ctx.clusterId) {
+      refuseWith(refusal('WRONG_CLUSTER', `this node belongs to cluster ${ctx.clusterId}`));
+      return;
+    }
+  }
+  const { state, reply } = accept(registers.get(body.key), body);
+  const ops = registers.put(body.key, state);
+  if (reply.accepted && clusterId !== null) ops.push(...joinCluster(ctx, clusterId));
+  ctx.persist(ops, [{ to, reply: { method: 'registerAccept', body: reply } }]);
+}
+
+export function onRegisterList(
+  ctx: NodeContext,
+  registers: Registers,
+  { to, body }: Request<'registerList'>,
+): void {
+  const fault = registers.isTrusted ? null : untrusted();
+  if (fault !== null) {
+    ctx.reply(to, refuse({ method: 'registerList', body }, fault, ctx));
+    return;
+  }
+  const keys = registers.keys(body.prefix);
+  ctx.persist([], [{ to, reply: { method: 'registerList', body: { keys, refusal: null } } }]);
+}
+
+export function joinCluster(ctx: NodeContext, clusterId: string): DurableOp[] {
+  if (clusterId === ctx.clusterId) return [];
+  ctx.clusterId = clusterId;
+  ctx.log('info', 'joined a cluster', { clusterId });
+  return [{ kind: 'guard', key: GUARD.clusterId, value: encodeText(clusterId) }];
+}
+
+function whyNot(registers: Registers, key: string) {
+  if (!KEY_FORM.test(key))
+    return refusal('BAD_REQUEST', `no register is called ${JSON.stringify(key.slice(0, 100))}`);
+  return registers.isTrusted ? null : untrusted();
+}
+
+function untrusted() {
+  return refusal(
+    'QUARANTINED',
+    'the journal was damaged; the registers are being compared with the other nodes',
+  );
+}
+
+/** null: not a cluster value, or none. */
+export function clusterIdOf(value: Uint8Array): string | null {
+  try {
+    return decodeCluster(value).clusterId;
+  } catch (error) {
+    if (isTidemarkError(error)) return null;
+    throw error;
+  }
+}
+
+function compareAccepted(
+  a: Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion'>,
+  b: Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion'>,
+): number {
+  if (a.acceptedBallot === null || b.acceptedBallot === null) {
+    return (a.acceptedBallot === null ? 0 : 1) - (b.acceptedBallot === null ? 0 : 1);
+  }
+  return compareEpochs(a.acceptedBallot, b.acceptedBallot) || a.acceptedVersion - b.acceptedVersion;
+}

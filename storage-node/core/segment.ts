@@ -1,0 +1,278 @@
+/**
+ * One segment: this node's copy of one protection group. It owns the segment's state and the changes of it that must be durable; who
+ * may ask for a change is decided in the files named after the requests (append.ts, takeover.ts, gossip.ts, recovery.ts).
+ *
+ * Invariants (asserted by `check`)
+ * 1. promised ≥ installed: a manifest is installed only under an epoch that is promised by then.
+ * 2. coalesced ≤ VDL, coalesced ≤ SCL; tail ≤ VDL. VDL never goes down.
+ * 3. collected < floor, or nothing is collected.
+ * 4. SCL goes down only when a committed manifest cuts (HeldLog.cut); the watermark is ≥ every SCL that was acknowledged, and goes down
+ *    only with such a cut.
+ * 5. In quarantine absences prove nothing: the segment says so to recovery and acknowledges no new appends.
+ */
+import { assert } from '../../src/base/assert.ts';
+import type { Crc32 } from '../../src/env/env.ts';
+import { encodeBoxcar } from '../../src/log/codec.ts';
+import { type Epoch, NO_EPOCH, compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
+import {
+  type Lsn,
+  NO_LSN,
+  type NodeId,
+  type PageNumber,
+  type PgIndex,
+  type VolumeId,
+} from '../../src/log/lsn.ts';
+import type { Boxcar } from '../../src/log/record.ts';
+import { sameBytes } from '../../src/register/bytes.ts';
+import type { ManifestValue, RetentionValue } from '../../src/register/values.ts';
+import { admits, headRun } from '../../src/timeline/visibility.ts';
+import { type Admission, sift } from './admission.ts';
+import type { DurableOp } from './effects.ts';
+import { HeldLog, type Piece, lastLsnOf } from './held-log.ts';
+import { SegmentKeys, segmentGuardKey } from './keys.ts';
+import { clampToRuns, provenBy } from './manifests.ts';
+import { PageHeads } from './page-memory.ts';
+import { encodeEpoch, encodeLsns, encodeText } from './values.ts';
+
+export interface InstalledManifest {
+  readonly value: ManifestValue;
+  /** As it came: what is stored, reported and passed on. */
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Why the segment's absences prove nothing.
+ * - missing: it acknowledged more than it holds; over when it holds everything up to `throughLsn` or that was cut.
+ * - damaged: what it acknowledged is not known; over when it holds all that three intact peers held when first asked (3 + 4 > 6).
+ * - conflict: it holds, or was sent, two records that cannot both be; never over by itself.
+ */
+export type Quarantine =
+  | { readonly kind: 'missing'; readonly throughLsn: Lsn }
+  | { readonly kind: 'damaged'; readonly targets: Map<NodeId, Lsn> }
+  | { readonly kind: 'conflict'; readonly reason: string };
+
+/** Peers to catch up with, to end a quarantine of unknown extent: any three of five meet every write quorum this segment was in. */
+const CLEARING_PEERS = 3;
+
+export interface GossipState {
+  nextAtMs: number;
+  peerCursor: number;
+  isRunning: boolean;
+  gapSinceMs: number | null;
+}
+
+export class Segment {
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  /** `volume/pg`. */
+  readonly name: string;
+  readonly keys: SegmentKeys;
+  readonly held: HeldLog;
+  readonly heads: PageHeads;
+  private readonly crc32: Crc32;
+  private readonly chainRecords: number;
+
+  promised: Epoch = NO_EPOCH;
+  manifest: InstalledManifest | null = null;
+  /** Highest VDL reported to this segment, and the PG's last record at or below it. */
+  vdl: Lsn = NO_LSN;
+  tail: Lsn = NO_LSN;
+  watermark: Lsn = NO_LSN;
+  retention: RetentionValue | null = null;
+  private retentionBytes: Uint8Array | null = null;
+  collected: Lsn = NO_LSN;
+  quarantine: Quarantine | null = null;
+
+  /** SCL of the peers as last heard. */
+  readonly peerScls = new Map<NodeId, Lsn>();
+  readonly gossip: GossipState = { nextAtMs: 0, peerCursor: 0, isRunning: false, gapSinceMs: null };
+  /** Ends of the newest coalescing rounds, ascending; the first is where the remembered history begins. */
+  rounds: Lsn[] = [];
+  /** Page entries above baseLsn up to here are left over from rounds behind a lost one: each page's are replaced when it is coalesced. */
+  recoalesceThrough: Lsn = NO_LSN;
+  highestPage = 0;
+  storedBytes = 0;
+  /** When the oldest record of the backlog came, for pacing; null without a backlog. */
+  backlogSinceMs: number | null = null;
+  isCoalescing = false;
+  isCollecting = false;
+  collectAfterMs = 0;
+  /** Pages with so many records in memory that they are worth a version there. */
+  readonly longChains = new Set<PageNumber>();
+
+  constructor(
+    volume: VolumeId,
+    pg: PgIndex,
+    crc32: Crc32,
+    limits: { readonly pageHeads: number; readonly chainRecords: number },
+  ) {
+    this.volume = volume;
+    this.pg = pg;
+    this.name = `${volume}/${pg}`;
+    this.keys = new SegmentKeys(volume, pg);
+    this.held = new HeldLog(NO_LSN);
+    this.heads = new PageHeads(limits.pageHeads);
+    this.crc32 = crc32;
+    this.chainRecords = limits.chainRecords;
+  }
+
+  get scl(): Lsn {
+    return this.held.scl;
+  }
+  get coalesced(): Lsn {
+    return this.held.baseLsn;
+  }
+  get floor(): Lsn {
+    return this.retention?.floor ?? NO_LSN;
+  }
+  get installedEpoch(): Epoch | null {
+    return this.manifest?.value.epoch ?? null;
+  }
+  get isQuarantined(): boolean {
+    return this.quarantine !== null;
+  }
+  /** Between promise and install a segment listens to its take-over alone. */
+  get isInTerm(): boolean {
+    return this.manifest !== null && sameEpoch(this.promised, this.manifest.value.epoch);
+  }
+  /** What may be shown and put in page form: durable, and held without a gap. */
+  get settledLsn(): Lsn {
+    return Math.min(this.vdl, this.scl) as Lsn;
+  }
+
+  promise(epoch: Epoch): DurableOp[] {
+    assert(compareEpochs(epoch, this.promised) >= 0, 'a promise is never taken back');
+    if (sameEpoch(epoch, this.promised)) return [];
+    this.promised = epoch;
+    return [this.guard('promise', encodeEpoch(epoch))];
+  }
+
+  sift(boxcar: Boxcar): Admission {
+    assert(this.manifest !== null, 'records are admitted by an installed manifest');
+    return sift(boxcar, this, this.manifest.value, this.held);
+  }
+
+  /** Takes in what `sift` admitted. `bytes` is the boxcar it came in, stored as it is when nothing of it was left out. */
+  take(admission: Extract<Admission, { kind: 'admitted' }>, bytes: Uint8Array, nowMs: number): DurableOp[] {
+    if (admission.pieces.length === 0) return [];
+    const ops = admission.pieces.map((piece) => {
+      this.held.add(piece);
+      for (const { page } of piece.records) {
+        if (this.held.recordsOf(page).length > this.chainRecords) this.longChains.add(page);
+      }
+      return this.chunkOp(piece, admission.isWhole ? bytes : null);
+    });
+    this.backlogSinceMs ??= nowMs;
+    this.watermark = Math.max(this.watermark, this.scl) as Lsn;
+    this.endQuarantineIfFilled();
+    ops.push(this.marks());
+    this.check();
+    return ops;
+  }
+
+  /** Knowledge of the VDL from a writer of this term, a peer in it, or a committed manifest. */
+  learnVdl(vdl: Lsn, tail: Lsn): boolean {
+    if (vdl <= this.vdl || tail > vdl || tail < this.tail) return false;
+    this.vdl = vdl;
+    this.tail = tail;
+    return true;
+  }
+
+  /**
+   * A committed manifest that extends the installed one (the caller has checked both). Cuts what it denies, with everything the segment
+   * believed of it.
+   */
+  install(manifest: InstalledManifest): DurableOp[] {
+    const { value, bytes } = manifest;
+    const previousHead = this.manifest === null ? null : headRun(this.manifest.value.runs).id;
+    this.manifest = manifest;
+    const ops: DurableOp[] = [
+      ...this.promise(compareEpochs(value.epoch, this.promised) > 0 ? value.epoch : this.promised),
+      { kind: 'home', key: this.keys.manifest, value: bytes },
+      this.guard('installed', encodeEpoch(value.epoch)),
+    ];
+    const cut = this.held.cut((lsn, birthEpoch) => admits(value.runs, lsn, birthEpoch));
+    for (const piece of cut.removed)
+      ops.push({ kind: 'home', key: this.keys.chunk(lastLsnOf(piece)), value: null });
+    for (const piece of cut.kept) ops.push(this.chunkOp(piece, null));
+    this.watermark = clampToRuns(value.runs, this.pg, this.watermark);
+    for (const [peer, scl] of this.peerScls) this.peerScls.set(peer, clampToRuns(value.runs, this.pg, scl));
+    this.clampQuarantine((lsn) => clampToRuns(value.runs, this.pg, lsn));
+    const proven = provenBy(value, this.pg);
+    this.learnVdl(proven.vdl, proven.tail);
+    this.endQuarantineIfFilled();
+    if (previousHead !== headRun(value.runs).id) this.heads.clear();
+    ops.push(this.marks());
+    this.check();
+    return ops;
+  }
+
+  /** A committed retention value. Of two with one floor either will do: no pin below a committed floor can be new. */
+  learnRetention(value: RetentionValue, bytes: Uint8Array): DurableOp[] {
+    if (this.retention !== null && value.floor < this.retention.floor) return [];
+    if (this.retentionBytes !== null && sameBytes(this.retentionBytes, bytes)) return [];
+    this.retention = value;
+    this.retentionBytes = bytes;
+    return [{ kind: 'home', key: this.keys.retention, value: bytes }];
+  }
+
+  distrust(reason: string): DurableOp[] {
+    this.quarantine = { kind: 'conflict', reason };
+    return [this.guard('distrust', encodeText(reason))];
+  }
+
+  /** A peer told its SCL, in answer to a question asked after this start. */
+  hearPeer(peer: NodeId, scl: Lsn, isIntact: boolean): void {
+    this.peerScls.set(peer, scl);
+    if (this.quarantine?.kind !== 'damaged' || !isIntact || this.quarantine.targets.has(peer)) return;
+    this.quarantine.targets.set(peer, scl);
+    this.endQuarantineIfFilled();
+  }
+
+  marks(): DurableOp {
+    return this.guard('marks', encodeLsns(this.watermark, this.vdl, this.tail));
+  }
+
+  check(): void {
+    assert(this.coalesced <= this.vdl, `${this.name}: coalesced ${this.coalesced} above VDL ${this.vdl}`);
+    assert(this.coalesced <= this.scl, `${this.name}: coalesced ${this.coalesced} above SCL ${this.scl}`);
+    assert(this.tail <= this.vdl, `${this.name}: tail ${this.tail} above VDL ${this.vdl}`);
+    assert(
+      this.collected === NO_LSN || this.collected < this.floor,
+      `${this.name}: collected ${this.collected} at floor ${this.floor}`,
+    );
+    const installed = this.installedEpoch;
+    assert(
+      installed === null || compareEpochs(installed, this.promised) <= 0,
+      `${this.name}: installed above its promise`,
+    );
+  }
+
+  private endQuarantineIfFilled(): void {
+    if (this.quarantine?.kind === 'damaged') {
+      const caughtUp = [...this.quarantine.targets.values()].filter((target) => target <= this.scl);
+      if (caughtUp.length < CLEARING_PEERS) return;
+      this.quarantine = { kind: 'missing', throughLsn: this.watermark };
+    }
+    if (this.quarantine?.kind === 'missing' && this.scl >= this.quarantine.throughLsn) this.quarantine = null;
+  }
+
+  private clampQuarantine(clamp: (lsn: Lsn) => Lsn): void {
+    const quarantine = this.quarantine;
+    if (quarantine?.kind === 'missing') {
+      this.quarantine = { kind: 'missing', throughLsn: clamp(quarantine.throughLsn) };
+    } else if (quarantine?.kind === 'damaged') {
+      for (const [peer, target] of quarantine.targets) quarantine.targets.set(peer, clamp(target));
+    }
+  }
+
+  private chunkOp(piece: Piece, bytes: Uint8Array | null): DurableOp {
+    const value = bytes ?? encodeBoxcar({ volume: this.volume, pg: this.pg, ...piece }, this.crc32);
+    this.storedBytes += value.length;
+    return { kind: 'home', key: this.keys.chunk(lastLsnOf(piece)), value };
+  }
+
+  private guard(what: 'promise' | 'installed' | 'marks' | 'distrust', value: Uint8Array): DurableOp {
+    return { kind: 'guard', key: segmentGuardKey(this.volume, this.pg, what), value };
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Values of the store and of the guard, all in the envelope of src/base/envelope.ts. Store values are bound to their key: the checksum is
+ * seeded with it, so that an intact value found under another page, LSN or volume fails. Chunks, manifests and retention values have
+ * their own codecs (src/log, src/register).
+ */
+import { TidemarkError } from '../../src/base/errors.ts';
+import { type Format, openEnvelope, sealEnvelope } from '../../src/base/envelope.ts';
+import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
+import { packStrict, unpackStrict } from '../../src/base/strict-msgpack.ts';
+import type { Crc32 } from '../../src/env/env.ts';
+import type { Epoch } from '../../src/log/epoch.ts';
+import type { Lsn } from '../../src/log/lsn.ts';
+
+const BUNDLE_FORMAT: Format = { what: 'page bundle', tag: 0x41, version: 1 };
+const IMAGE_FORMAT: Format = { what: 'page image', tag: 0x42, version: 1 };
+const PROGRESS_FORMAT: Format = { what: 'segment progress', tag: 0x43, version: 1 };
+const ROUND_FORMAT: Format = { what: 'coalescing round', tag: 0x44, version: 1 };
+
+const IS_RECORD = 1;
+const IS_KEPT = 2;
+
+/** Delta records of one page that were coalesced together, oldest first: all of the page's from the first to the last. */
+export interface Bundle {
+  /** LSN of the page's record before the first, over all runs in LSN order; NO_LSN when there was none. */
+  readonly prevLsn: Lsn;
+  readonly records: readonly { readonly lsn: Lsn; readonly body: Uint8Array }[];
+}
+
+/** The whole page as it was after its record at the key's LSN. */
+export interface PageImage {
+  /** It is an image record itself, not made from others; then `prevLsn` is as in Bundle. */
+  readonly isRecord: boolean;
+  /** Not to be thinned out: enough deltas lie between it and the kept image before. */
+  readonly isKept: boolean;
+  readonly prevLsn: Lsn;
+  /** Bytes of deltas since the last kept image or image record, this image's own included; 0 when it is one. */
+  readonly sinceKeptBytes: number;
+  readonly data: Uint8Array;
+}
+
+export interface Progress {
+  readonly vdl: Lsn;
+  readonly tail: Lsn;
+  /** History below the floor is collected up to here. */
+  readonly collected: Lsn;
+  readonly storedBytes: number;
+  /** No page above it has entries in the store. */
+  readonly highestPage: number;
+}
+
+export class ValueCodec {
+  private readonly crc32: Crc32;
+
+  constructor(crc32: Crc32) {
+    this.crc32 = crc32;
+  }
+
+  encodeBundle(key: Uint8Array, bundle: Bundle): Uint8Array {
+    const fields: unknown[] = [bundle.prevLsn];
+    let before = 0;
+    for (const { lsn, body } of bundle.records) {
+      fields.push(lsn - before, body);
+      before = lsn;
+    }
+    return sealEnvelope(BUNDLE_FORMAT, fields, this.boundTo(key));
+  }
+
+  decodeBundle(key: Uint8Array, value: Uint8Array): Bundle {
+    const fields = arrayField(openEnvelope(BUNDLE_FORMAT, value, this.boundTo(key)), BUNDLE_FORMAT);
+    if (fields.length < 3 || fields.length % 2 !== 1) throw malformed(BUNDLE_FORMAT);
+    const records: { lsn: Lsn; body: Uint8Array }[] = [];
+    let before = 0;
+    for (let at = 1; at < fields.length; at += 2) {
+      const lsn = (before + numberField(fields[at], BUNDLE_FORMAT)) as Lsn;
+      if (lsn <= before) throw malformed(BUNDLE_FORMAT);
+      records.push({ lsn, body: bytesField(fields[at + 1], BUNDLE_FORMAT) });
+      before = lsn;
+    }
+    return { prevLsn: numberField(fields[0], BUNDLE_FORMAT) as Lsn, records };
+  }
+
+  encodeImage(key: Uint8Array, image: PageImage): Uint8Array {
+    const flags = (image.isRecord ? IS_RECORD : 0) | (image.isKept ? IS_KEPT : 0);
+    const fields = [flags, image.prevLsn, image.sinceKeptBytes, image.data];
+    return sealEnvelope(IMAGE_FORMAT, fields, this.boundTo(key));
+  }
+
+  decodeImage(key: Uint8Array, value: Uint8Array): PageImage {
+    const fields = arrayField(openEnvelope(IMAGE_FORMAT, value, this.boundTo(key)), IMAGE_FORMAT);
+    const flags = numberField(fields[0], IMAGE_FORMAT);
+    const data = bytesField(fields[3], IMAGE_FORMAT);
+    if (data.length !== PAGE_SIZE_BYTES) throw malformed(IMAGE_FORMAT);
+    return {
+      isRecord: (flags & IS_RECORD) !== 0,
+      isKept: (flags & IS_KEPT) !== 0,
+      prevLsn: numberField(fields[1], IMAGE_FORMAT) as Lsn,
+      sinceKeptBytes: numberField(fields[2], IMAGE_FORMAT),
+      data,
+    };
+  }
+
+  encodeProgress(key: Uint8Array, progress: Progress): Uint8Array {
+    const { vdl, tail, collected, storedBytes, highestPage } = progress;
+    return sealEnvelope(PROGRESS_FORMAT, [vdl, tail, collected, storedBytes, highestPage], this.boundTo(key));
+  }
+
+  decodeProgress(key: Uint8Array, value: Uint8Array): Progress {
+    const fields = arrayField(openEnvelope(PROGRESS_FORMAT, value, this.boundTo(key)), PROGRESS_FORMAT);
+    const [vdl, tail, collected, storedBytes, highestPage] = fields.map((field) =>
+      numberField(field, PROGRESS_FORMAT),
+    );
+    return {
+      vdl: (vdl ?? 0) as Lsn,
+      tail: (tail ?? 0) as Lsn,
+      collected: (collected ?? 0) as Lsn,
+      storedBytes: storedBytes ?? 0,
+      highestPage: highestPage ?? 0,
+    };
+  }
+
+  /** A round's key says where it ended; its value where it began: the end of the round before. */
+  encodeRound(key: Uint8Array, fromLsn: Lsn): Uint8Array {
+    return sealEnvelope(ROUND_FORMAT, [fromLsn], this.boundTo(key));
+  }
+
+  decodeRound(key: Uint8Array, value: Uint8Array): Lsn {
+    const fields = arrayField(openEnvelope(ROUND_FORMAT, value, this.boundTo(key)), ROUND_FORMAT);
+    return numberField(fields[0], ROUND_FORMAT) as Lsn;
+  }
+
+  private boundTo(key: Uint8Array): Crc32 {
+    return (bytes, seed) => this.crc32(bytes, this.crc32(key, seed));
+  }
+}
+
+/** Guard values: the journal checks them; here only their form is. */
+export function encodeEpoch(epoch: Epoch): Uint8Array {
+  return packStrict([epoch.number, epoch.writerId]);
+}
+
+export function decodeEpoch(bytes: Uint8Array): Epoch {
+  const [number, writerId] = guardArray(bytes);
+  if (typeof number !== 'number' || typeof writerId !== 'string') throw malformedGuard();
+  return { number, writerId };
+}
+
+export function encodeLsns(...lsns: readonly Lsn[]): Uint8Array {
+  return packStrict(lsns);
+}
+
+export function decodeLsns(bytes: Uint8Array): readonly Lsn[] {
+  const lsns = guardArray(bytes);
+  if (!lsns.every((lsn) => Number.isSafeInteger(lsn))) throw malformedGuard();
+  return lsns as Lsn[];
+}
+
+const textEncoder = new TextEncoder();
+const textDecoder = new TextDecoder();
+
+export function encodeText(text: string): Uint8Array {
+  return textEncoder.encode(text);
+}
+
+export function decodeText(bytes: Uint8Array): string {
+  return textDecoder.decode(bytes);
+}
+
+function guardArray(bytes: Uint8Array): readonly unknown[] {
+  const value = unpackStrict(bytes);
+  if (!Array.isArray(value)) throw malformedGuard();
+  return value;
+}
+
+function arrayField(value: unknown, format: Format): readonly unknown[] {
+  if (!Array.isArray(value)) throw malformed(format);
+  return value;
+}
+
+function numberField(value: unknown, format: Format): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw malformed(format);
+  return value;
+}
+
+function bytesField(value: unknown, format: Format): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw malformed(format);
+  return value;
+}
+
+function malformed(format: Format): TidemarkError {
+  return new TidemarkError('CORRUPT', `malformed ${format.what}`);
+}
+
+function malformedGuard(): TidemarkError {
+  return new TidemarkError('CORRUPT', 'malformed guard value');
+}
