@@ -26,13 +26,13 @@ import { tailsBeforeHead } from './take-over-manifest.ts';
 /** One fenced segment: its promise is durable. */
 export interface SegmentReport {
   readonly nodeId: NodeId;
-  /** True: what is not in `entries` (and above `scl` or `vdl`, whichever is lower) was never held. */
+  /** True: what is above `vdl` and not in `entries` was never held. */
   readonly intact: boolean;
   readonly scl: Lsn;
   /** Highest VDL the segment was told, and tail(PG, vdl) that came with it. */
   readonly vdl: Lsn;
   readonly tail: Lsn;
-  /** All records held above min(scl, vdl) − 1; null while the inventory is still being fetched. */
+  /** All records held above `vdl`; null while the inventory is still being fetched. */
   readonly entries: readonly InventoryEntry[] | null;
 }
 
@@ -59,7 +59,10 @@ export interface DurableLog {
   readonly vdl: Lsn;
   /** tail(PG, vdl) by position of the PG in the manifest. */
   readonly tails: readonly Lsn[];
+  /** Newest commit stamp among the records listed up to `vdl`, 0 when there is none. */
   readonly lastCommitTimeMicros: number;
+  /** False: the commit at `vdl` is in no inventory, because it was reported durable long since. */
+  readonly isLastCommitListed: boolean;
   /** Per PG (by position), ascending: the records in (provenLsn, vdl]. */
   readonly records: readonly (readonly InventoryEntry[])[];
 }
@@ -84,7 +87,7 @@ export function computeDurable(manifest: ManifestValue, pgs: readonly PgReports[
     shortages.push({ kind: 'missing', pg: null, detail });
   }
   if (shortages.length > 0) return { kind: 'shortage', shortages };
-  return followDense(manifest, chains, proven);
+  return followDense(chains, proven);
 }
 
 function quorumShortages(reports: PgReports): Shortage[] {
@@ -101,6 +104,8 @@ interface Chain {
   readonly tail: Lsn;
   /** Commit stamp of the newest CPL seen at or below the proven LSN, 0 when none is listed. */
   readonly lastCommitTimeMicros: number;
+  /** The record at the proven LSN is this PG's, and listed. */
+  readonly isProvenListed: boolean;
   /** Ascending, above the proven LSN. */
   readonly beyond: readonly InventoryEntry[];
   readonly shortages: readonly Shortage[];
@@ -146,10 +151,19 @@ function followToProven(
       if (record.isCpl) lastCommitTimeMicros = Math.max(lastCommitTimeMicros, record.commitTimeMicros);
     }
   }
-  const isHeld = (segment: SegmentReport) =>
-    segment.scl >= tail || segment.entries?.some((entry) => entry.lsn === tail) === true;
-  if (!segments.some(isHeld)) missing(`no segment that answered holds record ${tail}, which is durable`);
-  return { pg, tail, lastCommitTimeMicros, beyond, shortages };
+  if (segments.every((segment) => denies(segment, tail)))
+    missing(`no segment that answered holds record ${tail}, which is durable`);
+  const isProvenListed = records.some((record) => record.lsn === proven);
+  return { pg, tail, lastCommitTimeMicros, isProvenListed, beyond, shortages };
+}
+
+/**
+ * Whether the segment proves that it does not hold `lsn`, which is durable. One that was told a VDL beyond it lists nothing down there: it
+ * may hold it beyond a gap.
+ */
+function denies(segment: SegmentReport, lsn: Lsn): boolean {
+  if (segment.scl >= lsn || segment.vdl >= lsn) return false;
+  return segment.entries?.every((entry) => entry.lsn !== lsn) === true;
 }
 
 /** Everything any segment of the PG holds and the runs admit, ascending, each record once. */
@@ -185,7 +199,7 @@ export function sameRecord(a: InventoryEntry, b: InventoryEntry): boolean {
 }
 
 /** Above the proven LSN: the unbroken sequence over all PGs, cut back to its last CPL. */
-function followDense(manifest: ManifestValue, chains: readonly Chain[], proven: Lsn): Verdict {
+function followDense(chains: readonly Chain[], proven: Lsn): Verdict {
   const owners = new Map<number, { readonly position: number; readonly record: InventoryEntry }>();
   for (const [position, chain] of chains.entries()) {
     for (const record of chain.beyond) {
@@ -221,11 +235,8 @@ function followDense(manifest: ManifestValue, chains: readonly Chain[], proven: 
     vcl: toLsn(vcl),
     vdl,
     tails: chains.map((chain, position) => records[position]?.at(-1)?.lsn ?? chain.tail),
-    lastCommitTimeMicros: maxOf([
-      headRun(manifest.runs).lastCommitTimeMicros,
-      ...chains.map((chain) => chain.lastCommitTimeMicros),
-      ...stamps,
-    ]),
+    lastCommitTimeMicros: maxOf([...chains.map((chain) => chain.lastCommitTimeMicros), ...stamps]),
+    isLastCommitListed: vdl > proven || chains.some((chain) => chain.isProvenListed),
     records,
   };
 }

@@ -13,7 +13,6 @@
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { type Epoch, compareEpochs } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex } from '../../src/log/lsn.ts';
-import { toLsn } from '../../src/log/lsn.ts';
 import type { FenceReply, InventoryEntry, InventoryReply, Refusal } from '../../src/messages/messages.ts';
 import { decodeManifest } from '../../src/register/codec.ts';
 import type { ManifestValue } from '../../src/register/values.ts';
@@ -153,7 +152,7 @@ export class Fencing {
     segment.state = 'listing';
     segment.problem = null;
     segment.entries = [];
-    this.#list(segment, listedAfter(reply));
+    this.#list(segment, reply.vdl);
   }
 
   #list(segment: FencedSegment, afterLsn: Lsn): void {
@@ -188,9 +187,11 @@ export class Fencing {
       return;
     }
     const promise = segment.promise;
-    const above = segment.entries.filter((entry) => entry.lsn > (promise?.vdl ?? 0)).length;
-    if (promise === null || above !== promise.entryCount) {
-      this.askAnew(segment, `it announced ${promise?.entryCount} records and listed ${above}`);
+    if (promise === null || segment.entries.length !== promise.entryCount) {
+      this.askAnew(
+        segment,
+        `it announced ${promise?.entryCount} records and listed ${segment.entries.length}`,
+      );
       return;
     }
     segment.state = 'reported';
@@ -238,11 +239,6 @@ function toReport(segment: FencedSegment): SegmentReport | null {
 
 function isIntact(promise: FenceReply): boolean {
   return promise.intact && promise.watermark <= promise.scl;
-}
-
-/** Lists from the record at the VDL on (its commit stamp is needed), and all that lies beyond a gap. */
-function listedAfter(promise: FenceReply): Lsn {
-  return toLsn(Math.max(0, Math.min(promise.scl, promise.vdl) - 1));
 }
 
 function isAscending(entries: readonly InventoryEntry[], afterLsn: Lsn): boolean {

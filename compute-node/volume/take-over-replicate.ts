@@ -143,7 +143,13 @@ export class Replication {
     outcome: CallOutcome<PullRecordsReply>,
     records: readonly InventoryEntry[],
   ): Map<Lsn, RedoRecord> | null {
-    if (!outcome.ok || this.#isRefused(holder, outcome.body.refusal)) return null;
+    if (!outcome.ok) return null;
+    const { refusal } = outcome.body;
+    // One in quarantine says so, and supplies what it holds.
+    if (refusal !== null && refusal.code !== 'QUARANTINED') {
+      this.#isRefused(holder, refusal);
+      return null;
+    }
     const wanted = new Map(records.map((record) => [record.lsn, record]));
     const window = new Map<Lsn, RedoRecord>();
     try {

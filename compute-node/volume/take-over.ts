@@ -34,6 +34,7 @@ import { Installing } from './take-over-install.ts';
 import { isOrigin, nextManifest } from './take-over-manifest.ts';
 import { HeldRegister, RegisterReader } from './take-over-register.ts';
 import { Replication } from './take-over-replicate.ts';
+import { StampProbe } from './take-over-stamp.ts';
 import type { TakenOver } from './taken-over.ts';
 
 export interface TakeOverOptions {
@@ -77,6 +78,7 @@ export class TakeOver {
   #base: ManifestValue | null = null;
   #fencing: Fencing | null = null;
   #replication: Replication | null = null;
+  #stamp: StampProbe | null = null;
   #verdict: { readonly reportsVersion: number; readonly value: Verdict } | null = null;
   #next: NextTerm | null = null;
   #installing: Installing | null = null;
@@ -165,6 +167,7 @@ export class TakeOver {
   #decideNext(base: ManifestValue): NextTerm | null {
     this.#fencing ??= new Fencing(this.#context, base);
     this.#replication ??= new Replication(this.#context, base, this.#fencing);
+    this.#stamp ??= new StampProbe(this.#context, base, this.#fencing);
     this.#retention.decide();
     this.#fencing.decide();
     const { newerInstalled } = this.#fencing;
@@ -174,9 +177,13 @@ export class TakeOver {
     }
     const retention = this.#readRetention();
     const log = this.#compute(base, this.#fencing);
-    if (log === null || !this.#replication.decide(log) || retention === null) return null;
+    if (log === null) return null;
+    const isReplicated = this.#replication.decide(log);
+    const lastCommitTimeMicros = this.#stamp.decide(log);
+    if (!isReplicated || lastCommitTimeMicros === null || retention === null) return null;
     const { epoch, cluster } = this.#options;
-    return { manifest: nextManifest(base, log, epoch, cluster.constants.lal), log, retention };
+    const found = { vdl: log.vdl, tails: log.tails, lastCommitTimeMicros };
+    return { manifest: nextManifest(base, found, epoch, cluster.constants.lal), log, retention };
   }
 
   /** What a segment has installed was committed: it is the truth, although the register did not show it. All is asked anew by it. */
@@ -185,6 +192,7 @@ export class TakeOver {
     this.#base = manifest;
     this.#fencing = null;
     this.#replication = null;
+    this.#stamp = null;
     this.#verdict = null;
     this.#register.propose(encodeManifest(manifest));
   }

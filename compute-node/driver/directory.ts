@@ -1,0 +1,245 @@
+/**
+ * The directory of volumes: which cluster this is, and which names lead to which volumes. All of it lives in registers on the storage nodes
+ * (design section 6); this process keeps nothing but what it read.
+ *
+ * Invariants
+ * 1. A cluster is made once: its register is proposed only where it is empty, and never beside nodes that already belong to a cluster.
+ * 2. A name appears only when everything behind it is committed: retention and manifest registers come first, the name last. Two creators
+ *    of one name: one wins, the other's registers stay unnamed and unused.
+ */
+import type { Logger } from '../../src/adapters/logger.ts';
+import { TidemarkError } from '../../src/base/errors.ts';
+import { DEFAULT_WINDOW_MS, RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
+import type { Clock, Random } from '../../src/env/env.ts';
+import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
+import { READ_QUORUM } from '../../src/quorum/quorum.ts';
+import { decodeName, encodeManifest, encodeName, encodeRetention } from '../../src/register/codec.ts';
+import {
+  type ClusterNode,
+  type ClusterValue,
+  type NameValue,
+  REGISTER_FORMAT,
+  type RetentionValue,
+} from '../../src/register/values.ts';
+import { bootstrapSix, placeSix } from '../volume/placement.ts';
+import { originManifest } from '../volume/take-over-manifest.ts';
+import { type ClusterSettings, joinCluster } from './directory-cluster.ts';
+import { ClusterIntroducer } from './directory-introducer.ts';
+import { Registers, type StorageNodeClients } from './registers.ts';
+
+const CALL_TIMEOUT_MS = 1_000;
+const VOLUME_ID_CHARS = 16;
+const NAME_PREFIX = 'name/';
+/** Names read at a time for a listing. */
+const LIST_CONCURRENCY = 16;
+/** Nodes that do not answer are chosen for new copies only where there is no other. */
+const UNREACHABLE_LOAD = 1_000_000;
+
+export type NamedVolume = NameValue & { readonly volume: VolumeId };
+
+export interface VolumeSettings {
+  readonly pgPages?: number;
+  readonly windowMs?: number;
+}
+
+export interface VolumeDirectory {
+  readonly cluster: ClusterValue;
+  readonly registers: Registers;
+  /** Rejects BAD_NAME, VOLUME_EXISTS, NO_QUORUM. */
+  createVolume(name: string, settings?: VolumeSettings): Promise<NamedVolume>;
+  /** null: there is no volume of that name (any more). */
+  lookup(name: string): Promise<NamedVolume | null>;
+  list(): Promise<readonly NamedVolume[]>;
+  close(): void;
+}
+
+export interface DirectoryOptions {
+  readonly clients: StorageNodeClients;
+  /** As configured; the first two of each of the first three zones keep the cluster's registers. */
+  readonly nodes: readonly ClusterNode[];
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** For a cluster that is yet to be made. */
+  readonly settings?: ClusterSettings;
+  readonly timeoutMs?: number;
+}
+
+/** Joins the cluster of the configured storage nodes; makes it when they belong to none yet. */
+export async function openDirectory(options: DirectoryOptions): Promise<VolumeDirectory> {
+  const members = bootstrapSix(options.nodes);
+  const joined = await joinCluster(options, members);
+  const introducer = new ClusterIntroducer(options, joined);
+  introducer.start();
+  return new RegisterDirectory(options, joined.cluster, members, introducer);
+}
+
+/** Throws BAD_NAME with the rule that the name breaks. */
+export function checkVolumeName(name: string): void {
+  if (!VOLUME_NAME_PATTERN.test(name)) {
+    throw new TidemarkError('BAD_NAME', `'${name.slice(0, 80)}' cannot be a volume's name`, {
+      nextStep: 'Use 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or digit.',
+    });
+  }
+  if (RESERVED_VOLUME_NAMES.has(name)) {
+    throw new TidemarkError(
+      'BAD_NAME',
+      `'${name}' is a path of the client protocol and cannot be a volume's name`,
+      {
+        nextStep: 'Choose another name.',
+      },
+    );
+  }
+}
+
+class RegisterDirectory implements VolumeDirectory {
+  readonly cluster: ClusterValue;
+  readonly registers: Registers;
+  readonly #options: DirectoryOptions;
+  readonly #members: readonly NodeId[];
+  readonly #introducer: ClusterIntroducer;
+
+  constructor(
+    options: DirectoryOptions,
+    cluster: ClusterValue,
+    members: readonly NodeId[],
+    introducer: ClusterIntroducer,
+  ) {
+    this.#options = options;
+    this.#members = members;
+    this.#introducer = introducer;
+    this.cluster = cluster;
+    this.registers = new Registers({ ...options, clusterId: cluster.clusterId });
+  }
+
+  async createVolume(name: string, settings: VolumeSettings = {}): Promise<NamedVolume> {
+    checkVolumeName(name);
+    if ((await this.lookup(name)) !== null) throw exists(name);
+    const volume = this.#options.random.id(VOLUME_ID_CHARS) as VolumeId;
+    const members = placeSix(this.cluster.nodes, await this.#loads());
+    await this.#writeFirstValues(volume, members, settings);
+
+    const mine: NamedVolume = { format: REGISTER_FORMAT, name, volume, registerMembers: members };
+    const { content } = await this.registers.change(NAME_PREFIX + name, this.#members, (current) =>
+      current === null || decodeName(current).volume === null ? encodeName(mine) : null,
+    );
+    const winner = content.value === null ? null : decodeName(content.value).volume;
+    if (winner !== volume) throw exists(name);
+    return mine;
+  }
+
+  async lookup(name: string): Promise<NamedVolume | null> {
+    checkVolumeName(name);
+    const { value } = await this.registers.read(NAME_PREFIX + name, this.#members);
+    if (value === null) return null;
+    const found = decodeName(value);
+    if (found.name !== name) {
+      throw new TidemarkError('CORRUPT', `the register of name '${name}' holds '${found.name}'`, {
+        nextStep: 'Keep the data directories of the storage nodes as they are and report this.',
+      });
+    }
+    return found.volume === null ? null : { ...found, volume: found.volume };
+  }
+
+  async list(): Promise<readonly NamedVolume[]> {
+    const names = await this.#listNames();
+    const volumes: NamedVolume[] = [];
+    for (let at = 0; at < names.length; at += LIST_CONCURRENCY) {
+      const found = await Promise.all(
+        names.slice(at, at + LIST_CONCURRENCY).map((name) => this.lookup(name)),
+      );
+      volumes.push(...found.filter((volume) => volume !== null));
+    }
+    return volumes;
+  }
+
+  close(): void {
+    this.#introducer.close();
+  }
+
+  /** A committed name is on four of the six: the union of any three that answer shows it. */
+  async #listNames(): Promise<readonly string[]> {
+    const { clients } = this.#options;
+    const request = { clusterId: this.cluster.clusterId, prefix: NAME_PREFIX };
+    const answers = await Promise.allSettled(
+      this.#members.map((node) =>
+        clients.get(node)?.call('registerList', request, { timeoutMs: CALL_TIMEOUT_MS }),
+      ),
+    );
+    const lists = answers.flatMap((answer) =>
+      answer.status === 'fulfilled' && answer.value !== undefined && answer.value.refusal === null
+        ? [answer.value.keys]
+        : [],
+    );
+    if (lists.length < READ_QUORUM) {
+      throw new TidemarkError(
+        'NO_QUORUM',
+        `${lists.length} of three needed storage nodes listed their volumes`,
+        {
+          nextStep:
+            'Start the storage nodes that did not answer, or check the network to them, then try again.',
+        },
+      );
+    }
+    const names = new Set(lists.flat().map((key) => key.slice(NAME_PREFIX.length)));
+    return [...names].filter((name) => VOLUME_NAME_PATTERN.test(name)).sort();
+  }
+
+  async #writeFirstValues(
+    volume: VolumeId,
+    members: readonly NodeId[],
+    settings: VolumeSettings,
+  ): Promise<void> {
+    const { random } = this.#options;
+    const retention: RetentionValue = {
+      format: REGISTER_FORMAT,
+      volume,
+      floor: NO_LSN,
+      windowMs: settings.windowMs ?? DEFAULT_WINDOW_MS,
+      dropped: false,
+      pins: [],
+    };
+    const manifest = originManifest({
+      volume,
+      epoch: { number: 1, writerId: random.id(VOLUME_ID_CHARS) },
+      pgPages: settings.pgPages ?? this.cluster.constants.defaultPgPages,
+      members,
+    });
+    await Promise.all([
+      this.registers.change(`retention/${volume}`, members, (current) =>
+        current === null ? encodeRetention(retention) : null,
+      ),
+      this.registers.change(`manifest/${volume}`, members, (current) =>
+        current === null ? encodeManifest(manifest) : null,
+      ),
+    ]);
+  }
+
+  /** Segments per node, as the nodes that answer tell. */
+  async #loads(): Promise<ReadonlyMap<NodeId, number>> {
+    const { clients } = this.#options;
+    const { nodes, clusterId } = this.cluster;
+    const loads = await Promise.all(
+      nodes.map(async ({ nodeId }): Promise<[NodeId, number]> => {
+        try {
+          const status = await clients
+            .get(nodeId)
+            ?.call('status', { clusterId }, { timeoutMs: CALL_TIMEOUT_MS });
+          return [
+            nodeId,
+            status === undefined || status.refusal !== null ? UNREACHABLE_LOAD : status.segments.length,
+          ];
+        } catch {
+          return [nodeId, UNREACHABLE_LOAD];
+        }
+      }),
+    );
+    return new Map(loads);
+  }
+}
+
+function exists(name: string): TidemarkError {
+  return new TidemarkError('VOLUME_EXISTS', `volume '${name}' exists already`, {
+    nextStep: 'Use that volume, or choose another name.',
+  });
+}

@@ -1,0 +1,132 @@
+/**
+ * Replicated registers over the network: runs the pure proposer (src/register/proposer.ts) against the storage nodes that keep a register,
+ * with a deadline on every call, and tries again with a higher ballot, after a random pause, until an overall limit.
+ *
+ * A `change` may have taken effect although an attempt of it failed, and its function then meets its own value: functions given to `change`
+ * must recognise that (by an id they made up) and give null.
+ */
+import { TidemarkError } from '../../src/base/errors.ts';
+import type { Clock, Random } from '../../src/env/env.ts';
+import type { StorageNodeClient } from '../../src/env/transport.ts';
+import type { Epoch } from '../../src/log/epoch.ts';
+import type { NodeId } from '../../src/log/lsn.ts';
+import { WRITE_BLOCKING } from '../../src/quorum/quorum.ts';
+import type { ProposerEffect, RegisterContent, RegisterOperation } from '../../src/register/proposer.ts';
+import { runProposer } from './run-proposer.ts';
+
+/** One prepare or accept; the acceptor has one journal write to do. */
+const CALL_TIMEOUT_MS = 2_000;
+/** How long an operation is tried in all. */
+const DEFAULT_TIMEOUT_MS = 10_000;
+/** Pauses between attempts: long enough for a rival to finish, random so that two rivals fall out of step. */
+const MIN_PAUSE_MS = 5;
+const MAX_PAUSE_MS = 400;
+const WRITER_ID_CHARS = 16;
+
+export type StorageNodeClients = ReadonlyMap<NodeId, StorageNodeClient>;
+
+export interface RegistersOptions {
+  readonly clients: StorageNodeClients;
+  /** Empty while the cluster register itself is being made. */
+  readonly clusterId: string;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly timeoutMs?: number;
+}
+
+export interface Changed {
+  readonly content: RegisterContent;
+  /** False: the function gave null, `content` is what stands (committed). */
+  readonly changed: boolean;
+}
+
+type Failure = Extract<ProposerEffect, { kind: 'failed' }>;
+
+export class Registers {
+  readonly #options: RegistersOptions;
+  /** Number of the highest ballot seen per register: where the next attempt starts. */
+  readonly #highestBallot = new Map<string, number>();
+
+  constructor(options: RegistersOptions) {
+    this.#options = options;
+  }
+
+  /** What is committed. Disturbs nobody unless the acceptors disagree. */
+  async read(key: string, members: readonly NodeId[]): Promise<RegisterContent> {
+    const done = await this.#attempt(key, members, (ballot) => ({ kind: 'read', ballot }));
+    return done.content;
+  }
+
+  /** Compare-and-set: `change` gets the current value and gives the next, or null to leave it. */
+  change(
+    key: string,
+    members: readonly NodeId[],
+    change: (current: Uint8Array | null) => Uint8Array | null,
+  ): Promise<Changed> {
+    return this.#attempt(key, members, (ballot) => ({
+      kind: 'change',
+      ballot,
+      change: (current) => change(current.value),
+    }));
+  }
+
+  async #attempt(
+    key: string,
+    members: readonly NodeId[],
+    operation: (ballot: Epoch) => RegisterOperation,
+  ): Promise<Changed> {
+    const { random, clock, timeoutMs = DEFAULT_TIMEOUT_MS } = this.#options;
+    const deadlineMs = clock.now().monotonicMs + timeoutMs;
+    for (let pauseMs = MIN_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+      const highest = this.#highestBallot.get(key) ?? 0;
+      const ballot = { number: highest + 1, writerId: random.id(WRITER_ID_CHARS) };
+      const run = await runProposer(
+        { ...this.#options, key, members, callTimeoutMs: CALL_TIMEOUT_MS },
+        operation(ballot),
+      );
+      const { end, problems } = run;
+      const seen = end.kind === 'done' ? end.content.ballot.number : (end.promised?.number ?? 0);
+      this.#highestBallot.set(key, Math.max(highest, seen));
+      if (end.kind === 'done') return end;
+      failAtOnce(key, end, problems);
+      const waitMs = (0.5 + random.next()) * pauseMs;
+      if (clock.now().monotonicMs + waitMs >= deadlineMs) throw noQuorum(key, end, problems);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  }
+}
+
+/** Throws what no further attempt mends. */
+export function failAtOnce(
+  key: string,
+  failure: Failure,
+  problems: ReadonlyMap<NodeId, TidemarkError>,
+): void {
+  if (failure.code === 'CORRUPT') {
+    throw new TidemarkError('CORRUPT', `register ${key}: ${failure.message}`, {
+      nextStep: 'Keep the data directories of the storage nodes as they are and report this.',
+    });
+  }
+  const foreign = [...problems.values()].filter((problem) => problem.code === 'WRONG_CLUSTER');
+  if (foreign.length >= WRITE_BLOCKING) {
+    throw new TidemarkError(
+      'WRONG_CLUSTER',
+      `storage nodes belong to another cluster: ${foreign[0]?.message}`,
+      {
+        nextStep: 'Check the list of storage nodes in the configuration.',
+        cause: foreign[0],
+      },
+    );
+  }
+}
+
+export function noQuorum(
+  key: string,
+  failure: Failure,
+  problems: ReadonlyMap<NodeId, TidemarkError>,
+): TidemarkError {
+  const why = [...problems].map(([node, problem]) => `${node}: ${problem.message}`);
+  return new TidemarkError('NO_QUORUM', `register ${key}: ${[failure.message, ...why].join('; ')}`, {
+    nextStep: 'Start the storage nodes that did not answer, or check the network to them, then try again.',
+  });
+}

@@ -1,0 +1,111 @@
+/**
+ * A look at a volume before it is taken over: does a live compute node heartbeat for it, and which epochs have its segments seen?
+ * Only advice: nothing here is needed for safety.
+ */
+import { TidemarkError } from '../../src/base/errors.ts';
+import type { Clock } from '../../src/env/env.ts';
+import type { VolumeId } from '../../src/log/lsn.ts';
+import type { SegmentStatus, StatusReply } from '../../src/messages/messages.ts';
+import { READ_QUORUM } from '../../src/quorum/quorum.ts';
+import type { ClusterValue, NameValue } from '../../src/register/values.ts';
+import type { StorageNodeClients } from './registers.ts';
+
+/** A holder whose last heartbeat is older has missed fifteen and counts as gone. */
+const HOLDER_GONE_AFTER_MS = 1_500;
+const STATUS_TIMEOUT_MS = 1_000;
+/** What the slower nodes get once three have answered. */
+const STRAGGLER_GRACE_MS = 50;
+const RETRY_PAUSE_MS = 100;
+
+export interface VolumeHolder {
+  readonly computeId: string;
+  readonly url: string;
+  readonly ageMs: number;
+}
+
+export interface VolumeSurvey {
+  /** The compute node that heartbeats for the volume, null when none does. */
+  readonly holder: VolumeHolder | null;
+  readonly highestEpochNumber: number;
+}
+
+export interface SurveyOptions {
+  readonly name: NameValue & { readonly volume: VolumeId };
+  readonly cluster: ClusterValue;
+  readonly clients: StorageNodeClients;
+  readonly clock: Clock;
+  readonly deadlineMs: number;
+}
+
+/** Asks the nodes of the volume's first PG until at least three have answered; NO_QUORUM when they do not in time. */
+export async function surveyVolume(options: SurveyOptions): Promise<VolumeSurvey> {
+  for (;;) {
+    const { replies, problems } = await askStatus(options);
+    if (replies.length >= READ_QUORUM) return summarize(options.name.volume, replies);
+    if (options.clock.now().monotonicMs >= options.deadlineMs) {
+      const why = problems.length > 0 ? problems.join('; ') : 'no answer in time';
+      throw new TidemarkError(
+        'NO_QUORUM',
+        `volume '${options.name.name}': fewer than three storage nodes answered: ${why}`,
+        {
+          nextStep:
+            'Start the storage nodes that did not answer, or check the network to them, then try again.',
+        },
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));
+  }
+}
+
+interface Answers {
+  readonly replies: readonly StatusReply[];
+  readonly problems: readonly string[];
+}
+
+function askStatus({ name, cluster, clients }: SurveyOptions): Promise<Answers> {
+  return new Promise((resolve) => {
+    const replies: StatusReply[] = [];
+    const problems: string[] = [];
+    let awaited = name.registerMembers.length;
+    const settle = () => {
+      awaited -= 1;
+      if (awaited === 0) resolve({ replies, problems });
+      else if (replies.length === READ_QUORUM)
+        setTimeout(() => resolve({ replies, problems }), STRAGGLER_GRACE_MS);
+    };
+    for (const node of name.registerMembers) {
+      const client = clients.get(node);
+      const asked =
+        client?.call('status', { clusterId: cluster.clusterId }, { timeoutMs: STATUS_TIMEOUT_MS }) ??
+        Promise.reject(new TidemarkError('UNAVAILABLE', 'it is not configured'));
+      asked
+        .then((reply) => {
+          if (reply.refusal === null) replies.push(reply);
+          else problems.push(`${node}: ${reply.refusal.message}`);
+        })
+        .catch((error: unknown) =>
+          problems.push(`${node}: ${error instanceof Error ? error.message : String(error)}`),
+        )
+        .finally(settle);
+    }
+  });
+}
+
+function summarize(volume: VolumeId, replies: readonly StatusReply[]): VolumeSurvey {
+  const segments = replies.flatMap((reply) => reply.segments.filter((segment) => segment.volume === volume));
+  const holders = segments
+    .filter((segment) => segment.holderId !== '' && segment.holderAgeMs < HOLDER_GONE_AFTER_MS)
+    .sort((a, b) => a.holderAgeMs - b.holderAgeMs);
+  const [newest] = holders;
+  return {
+    holder:
+      newest === undefined
+        ? null
+        : { computeId: newest.holderId, url: newest.holderUrl, ageMs: newest.holderAgeMs },
+    highestEpochNumber: Math.max(0, ...segments.map(epochNumber)),
+  };
+}
+
+function epochNumber(segment: SegmentStatus): number {
+  return Math.max(segment.promisedEpoch?.number ?? 0, segment.installedEpoch?.number ?? 0);
+}
