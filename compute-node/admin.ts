@@ -1,0 +1,204 @@
+/**
+ * The administration interface of a compute node, under `/-/` (no volume can have that name): what the `tidemark` command calls. JSON in and out;
+ * an error is `{code, message, nextStep}` with a fitting status.
+ *
+ *   GET  /-/status                     the cluster as this compute node sees it
+ *   GET  /-/volumes                    {volumes: [{name, volume}]}
+ *   POST /-/volumes                    {name, pgPages?} → 201
+ *   GET  /-/volumes/NAME/database      the whole database as a SQLite file
+ *   PUT  /-/volumes/NAME/database      a SQLite file into an empty volume (made when missing); progress as NDJSON lines
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type ErrorCode, isTidemarkError, TidemarkError } from '../src/base/errors.ts';
+import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
+import type { ComputeNode } from './node.ts';
+
+const MAX_JSON_BYTES = 64 * 1024;
+
+export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/** Who answers: stands at the head of every status. */
+export interface Identity {
+  readonly computeId: string;
+  readonly version: string;
+  readonly url: string;
+  readonly uptimeMs: number;
+}
+
+export function adminHandler(node: ComputeNode, identity: Identity): AdminHandler {
+  return async (request, response) => {
+    try {
+      await route(node, identity, request, response);
+    } catch (error) {
+      request.resume();
+      if (response.headersSent) response.destroy(error instanceof Error ? error : undefined);
+      else sendJson(response, statusOf(error), errorBody(error));
+    }
+  };
+}
+
+async function route(
+  node: ComputeNode,
+  identity: Identity,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+  const [, , what, name, part, ...rest] = pathname.split('/');
+  const call = `${request.method} ${what}${name === undefined ? '' : `/NAME/${part ?? ''}`}`;
+  if (rest.length === 0) {
+    switch (call) {
+      case 'GET status':
+        return sendJson(response, 200, { ...identity, ...(await node.status()) });
+      case 'GET volumes':
+        return sendJson(response, 200, { volumes: await node.volumes() });
+      case 'POST volumes':
+        return sendJson(response, 201, await createVolume(node, await readJson(request)));
+      case 'GET volumes/NAME/database':
+        return exportDatabase(node, decodeURIComponent(name!), response);
+      case 'PUT volumes/NAME/database':
+        return importDatabase(node, decodeURIComponent(name!), request, response);
+    }
+  }
+  throw new TidemarkError('BAD_REQUEST', `there is no ${request.method} ${pathname} here`, {
+    nextStep: 'See `tidemark --help` for what can be administered.',
+  });
+}
+
+async function createVolume(node: ComputeNode, body: unknown): Promise<{ name: string; volume: string }> {
+  if (typeof body !== 'object' || body === null || !('name' in body) || typeof body.name !== 'string') {
+    throw new TidemarkError('BAD_REQUEST', 'the body must be JSON: {"name": "…"}');
+  }
+  const pgPages = 'pgPages' in body ? body.pgPages : undefined;
+  if (pgPages !== undefined && (typeof pgPages !== 'number' || !Number.isInteger(pgPages) || pgPages < 1)) {
+    throw new TidemarkError('BAD_REQUEST', 'pgPages must be a whole number of pages, at least 1');
+  }
+  return node.createVolume(body.name, pgPages);
+}
+
+async function exportDatabase(node: ComputeNode, name: string, response: ServerResponse): Promise<void> {
+  const { engine, log } = await node.volume(name);
+  const lsn = log.vdl;
+  const stream = Readable.from(withHeaders(engine.exportDatabase(), lsn, response), {
+    objectMode: true,
+    highWaterMark: 4,
+  });
+  await pipeline(stream, response);
+}
+
+/** Headers go out with the first chunk: an export that fails before it still gets a proper error. */
+async function* withHeaders(
+  chunks: AsyncIterable<Uint8Array>,
+  lsn: number,
+  response: ServerResponse,
+): AsyncGenerator<Uint8Array> {
+  let first = true;
+  for await (const chunk of chunks) {
+    if (first) {
+      response.writeHead(200, {
+        'content-type': 'application/vnd.sqlite3',
+        'content-length': databaseBytes(chunk),
+        'tidemark-lsn': String(lsn),
+      });
+      first = false;
+    }
+    yield chunk;
+  }
+  if (first)
+    response.writeHead(200, {
+      'content-type': 'application/vnd.sqlite3',
+      'content-length': 0,
+      'tidemark-lsn': String(lsn),
+    });
+}
+
+/** A database's size stands in its header, bytes 28 to 31, in pages. */
+function databaseBytes(firstChunk: Uint8Array): number {
+  return (
+    new DataView(firstChunk.buffer, firstChunk.byteOffset, firstChunk.byteLength).getUint32(28) *
+    PAGE_SIZE_BYTES
+  );
+}
+
+/** The file is received whole before anything is written: what arrives broken leaves the volume as it was. */
+async function importDatabase(
+  node: ComputeNode,
+  name: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'tidemark-import-'));
+  try {
+    const file = join(folder, 'upload.sqlite');
+    await pipeline(request, createWriteStream(file));
+    if (!(await node.volumes()).some((volume) => volume.name === name)) await node.createVolume(name);
+    const { engine } = await node.volume(name);
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    const line = (value: unknown): void => void response.write(`${JSON.stringify(value)}\n`);
+    try {
+      const { pages, lsn } = await engine.importDatabase(file, line);
+      line({ done: true, pages, lsn });
+    } catch (error) {
+      line({ error: errorBody(error) });
+    }
+    response.end();
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  let text = '';
+  for await (const chunk of request) {
+    text += chunk;
+    if (text.length > MAX_JSON_BYTES)
+      throw new TidemarkError('TOO_LARGE', `the body is larger than ${MAX_JSON_BYTES} bytes`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new TidemarkError('BAD_REQUEST', 'the body is not valid JSON', { cause });
+  }
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(
+    `${JSON.stringify(body, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}\n`,
+  );
+}
+
+function errorBody(error: unknown): { code: string; message: string; nextStep: string | null } {
+  if (isTidemarkError(error))
+    return { code: error.code, message: error.message, nextStep: error.nextStep ?? null };
+  return {
+    code: 'INTERNAL',
+    message: error instanceof Error ? error.message : String(error),
+    nextStep: null,
+  };
+}
+
+const STATUS_OF_CODE: Partial<Record<ErrorCode, number>> = {
+  BAD_REQUEST: 400,
+  BAD_NAME: 400,
+  NOT_A_DATABASE: 400,
+  UNAUTHORIZED: 401,
+  VOLUME_NOT_FOUND: 404,
+  VOLUME_EXISTS: 409,
+  NOT_EMPTY: 409,
+  VOLUME_HELD: 409,
+  TOO_LARGE: 413,
+  NO_QUORUM: 503,
+  OVERLOADED: 503,
+  UNAVAILABLE: 503,
+};
+
+function statusOf(error: unknown): number {
+  return (isTidemarkError(error) ? STATUS_OF_CODE[error.code] : undefined) ?? 500;
+}

@@ -1,0 +1,220 @@
+/**
+ * A compute node without its protocol server: connections to the storage nodes, the directory of volumes, heartbeats, and the volumes open
+ * here. `start.ts` puts the protocol in front of it; a program that wants no protocol between uses it as it is.
+ */
+import { nodeClock } from '../src/adapters/clock.ts';
+import { nodeCrc32 } from '../src/adapters/crc32.ts';
+import { connectToNodes } from '../src/adapters/grpc/client.ts';
+import type { Logger } from '../src/adapters/logger.ts';
+import { nodeRandom } from '../src/adapters/random.ts';
+import { TidemarkError } from '../src/base/errors.ts';
+import type { StorageNodeClient } from '../src/env/transport.ts';
+import type { StatusReply } from '../src/messages/messages.ts';
+import type { ClusterNode } from '../src/register/values.ts';
+import { openDirectory, type VolumeDirectory } from './driver/directory.ts';
+import { Heartbeats } from './driver/heartbeats.ts';
+import { openVolume } from './driver/open-volume.ts';
+import type { StorageNodeClients } from './driver/registers.ts';
+import { takeOverVolume } from './driver/take-over.ts';
+import type { EngineLimits, EngineStatus } from './engine/api.ts';
+import { openEngine } from './engine/engine.ts';
+import type { OpenVolumeStatus } from './volume/open-volume.ts';
+import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
+
+export interface ComputeNodeOptions {
+  /** Stable over restarts: a restarted node takes its volumes back at once, another one is refused while this one lives. */
+  readonly computeId: string;
+  /** Where clients reach this node; told to others that ask for its volumes. */
+  readonly advertiseUrl: string;
+  readonly nodes: readonly ClusterNode[];
+  /** The built engine worker. */
+  readonly workerUrl: URL;
+  readonly engineLimits: EngineLimits;
+  readonly commitTimeoutMs: number;
+  readonly maxOpenVolumes: number;
+  /** Pages of one protection group and history window of volumes made here. */
+  readonly pgPages: number;
+  readonly windowMs: number;
+  readonly logger: Logger;
+}
+
+export interface ComputeNodeStatus {
+  readonly clusterId: string;
+  readonly nodes: readonly {
+    readonly nodeId: string;
+    readonly az: string;
+    readonly address: string;
+    readonly reachable: boolean;
+    readonly error: string | null;
+    readonly status: StatusReply | null;
+  }[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly open: boolean;
+    readonly status: OpenVolumeStatus | null;
+    readonly engine: EngineStatus | null;
+  }[];
+}
+
+const STATUS_TIMEOUT_MS = 1_500;
+
+export class ComputeNode {
+  readonly #options: ComputeNodeOptions;
+  readonly #clients: StorageNodeClients;
+  readonly #directory: VolumeDirectory;
+  readonly #heartbeats: Heartbeats;
+  readonly #registry: VolumeRegistry;
+
+  /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
+  static async open(options: ComputeNodeOptions): Promise<ComputeNode> {
+    const clients = new Map(connectToNodes(options.nodes).map((client) => [client.nodeId, client]));
+    try {
+      const directory = await openDirectory({
+        clients,
+        nodes: options.nodes,
+        random: nodeRandom,
+        clock: nodeClock,
+        logger: options.logger,
+        settings: { defaultPgPages: options.pgPages },
+      });
+      return new ComputeNode(options, clients, directory);
+    } catch (error) {
+      closeAll(clients);
+      throw error;
+    }
+  }
+
+  private constructor(options: ComputeNodeOptions, clients: StorageNodeClients, directory: VolumeDirectory) {
+    this.#options = options;
+    this.#clients = clients;
+    this.#directory = directory;
+    this.#heartbeats = new Heartbeats({
+      clients,
+      clusterId: directory.cluster.clusterId,
+      computeId: options.computeId,
+      computeUrl: options.advertiseUrl,
+      clock: nodeClock,
+    });
+    this.#registry = new VolumeRegistry({
+      open: (name) => this.#open(name),
+      maxOpenVolumes: options.maxOpenVolumes,
+      logger: options.logger,
+    });
+  }
+
+  /** The volume, taken over first when it is not open here. Rejects VOLUME_NOT_FOUND, VOLUME_HELD, NO_QUORUM … */
+  volume(name: string): Promise<OpenedVolume> {
+    return this.#registry.get(name);
+  }
+
+  async createVolume(name: string, pgPages?: number): Promise<{ name: string; volume: string }> {
+    const created = await this.#directory.createVolume(name, {
+      pgPages: pgPages ?? this.#options.pgPages,
+      windowMs: this.#options.windowMs,
+    });
+    return { name: created.name, volume: created.volume };
+  }
+
+  /** Makes the volume unless it exists; two that try at once both succeed. */
+  async ensureVolume(name: string): Promise<void> {
+    if ((await this.#directory.lookup(name)) !== null) return;
+    await this.createVolume(name).catch((error: unknown) => {
+      if (!(error instanceof TidemarkError && error.code === 'VOLUME_EXISTS')) throw error;
+    });
+  }
+
+  async volumes(): Promise<readonly { name: string; volume: string }[]> {
+    return (await this.#directory.list()).map(({ name, volume }) => ({ name, volume }));
+  }
+
+  /** Volumes open here, without asking anyone. */
+  opened(): readonly OpenedVolume[] {
+    return this.#registry.opened();
+  }
+
+  async status(): Promise<ComputeNodeStatus> {
+    const opened = new Map(this.#registry.opened().map((volume) => [volume.name, volume]));
+    const [nodes, names] = await Promise.all([
+      Promise.all(this.#options.nodes.map((node) => this.#nodeStatus(node))),
+      this.#directory.list().then(
+        (list) => list.map(({ name }) => name),
+        () => [...opened.keys()],
+      ),
+    ]);
+    return {
+      clusterId: this.#directory.cluster.clusterId,
+      nodes,
+      volumes: names.map((name) => {
+        const volume = opened.get(name);
+        return {
+          name,
+          open: volume !== undefined,
+          status: volume?.log.status() ?? null,
+          engine: volume?.engine.status() ?? null,
+        };
+      }),
+    };
+  }
+
+  /** Hardens what was handed over (bounded), gives leases back, disconnects. */
+  async close(): Promise<void> {
+    await this.#registry.close();
+    this.#heartbeats.close();
+    this.#directory.close();
+    closeAll(this.#clients);
+  }
+
+  async #open(name: string): Promise<OpenedVolume> {
+    const { commitTimeoutMs, computeId, engineLimits, logger, workerUrl } = this.#options;
+    const found = await this.#directory.lookup(name);
+    if (found === null) {
+      throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`, {
+        nextStep: `List volumes with 'tidemark volumes', or make it with 'tidemark volumes create ${name}'.`,
+      });
+    }
+    const { cluster, registers } = this.#directory;
+    const takenOver = await takeOverVolume({
+      name: found,
+      cluster,
+      clients: this.#clients,
+      computeId,
+      force: false,
+      random: nodeRandom,
+      clock: nodeClock,
+      crc32: nodeCrc32,
+      logger,
+    });
+    const log = openVolume({
+      takenOver,
+      cluster,
+      clients: this.#clients,
+      heartbeats: this.#heartbeats,
+      registers,
+      clock: nodeClock,
+      crc32: nodeCrc32,
+      commitTimeoutMs,
+      logger,
+    });
+    try {
+      return { name, log, engine: await openEngine({ volume: log, workerUrl, limits: engineLimits }) };
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
+  }
+
+  async #nodeStatus(node: ClusterNode): Promise<ComputeNodeStatus['nodes'][number]> {
+    const { nodeId, az, address } = node;
+    const client = this.#clients.get(nodeId) as StorageNodeClient;
+    try {
+      const status = await client.call('status', { clusterId: '' }, { timeoutMs: STATUS_TIMEOUT_MS });
+      return { nodeId, az, address, reachable: true, error: status.refusal?.message ?? null, status };
+    } catch (error) {
+      return { nodeId, az, address, reachable: false, error: (error as Error).message, status: null };
+    }
+  }
+}
+
+function closeAll(clients: StorageNodeClients): void {
+  for (const client of clients.values()) client.close();
+}
