@@ -13,7 +13,7 @@ import { handleVolumeRequest, NoSuchEndpoint } from './http-endpoints.ts';
 import { allowAnyOrigin, replyError, replyJson, replyPreflight, replyText } from './http-reply.ts';
 import { HttpStreams } from './http-streams.ts';
 import type { HranaLimits } from './limits.ts';
-import type { Logger } from './logger.ts';
+import type { Logger } from '../../src/adapters/logger.ts';
 import { ResponseBudget } from './response-budget.ts';
 import { parseRoute, type ServerPage } from './routes.ts';
 import { noteIfBug, type ServerContext } from './server-context.ts';
@@ -123,7 +123,7 @@ class RunningServer implements HttpServer {
       });
       this.#server.listen(port, host, () => {
         this.#server.removeAllListeners('error');
-        this.#server.on('error', (error) => this.#options.logger.error('the HTTP server failed', { error }));
+        this.#server.on('error', (error) => this.#options.logger.log('error', 'the HTTP server failed', { error }));
         resolve();
       });
     });

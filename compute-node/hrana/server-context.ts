@@ -7,7 +7,7 @@ import type { ResolveVolume } from '../session/volume-sessions.ts';
 import type { Auth } from './auth.ts';
 import type { HttpStreams } from './http-streams.ts';
 import type { HranaLimits } from './limits.ts';
-import type { Logger } from './logger.ts';
+import type { Logger } from '../../src/adapters/logger.ts';
 import type { ResponseBudget } from './response-budget.ts';
 
 export interface ServerContext {
@@ -28,7 +28,7 @@ export function connector(context: ServerContext, volume: string): () => Promise
 /** Logs what is no client's doing. A failed assertion ends the process: its memory cannot be trusted any more. */
 export function noteIfBug(context: ServerContext, error: unknown, where: string): void {
   if (isExpected(error)) return;
-  context.logger.error(`${where} failed unexpectedly`, { error });
+  context.logger.log('error', `${where} failed unexpectedly`, { error });
   if (error instanceof AssertionError) {
     setImmediate(() => {
       throw error;

@@ -86,7 +86,7 @@ export class WsConnection {
     });
     webSocket.on('close', () => this.#onClose());
     // What the library finds wrong (frames, UTF-8, size) it closes for itself; 'close' follows.
-    webSocket.on('error', (error) => context.logger.info('a WebSocket failed', { error }));
+    webSocket.on('error', (error) => context.logger.log('info', 'a WebSocket failed', { error }));
   }
 
   /** Called every `pingIntervalMs`. A peer that did not answer the last ping is gone. */

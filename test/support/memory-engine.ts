@@ -22,7 +22,7 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import { type Lsn, NO_LSN, toLsn } from '../../src/log/lsn.ts';
 
 const sqlite3 = await sqlite3InitModule();
-const { capi, oo1 } = sqlite3;
+const { capi, oo1, wasm } = sqlite3;
 let databases = 0;
 
 const ROWS_PER_CHUNK = 64;
@@ -177,7 +177,7 @@ class MemoryConnection implements EngineConnection {
   describe(sql: string): Promise<StatementDescription> {
     return this.#inOrder(async () => {
       this.#check();
-      const statement = this.#prepare(sql);
+      const statement = await this.#prepare(sql);
       try {
         const parameters = [];
         for (let i = 1; i <= capi.sqlite3_bind_parameter_count(statement); i++) {
@@ -191,6 +191,7 @@ class MemoryConnection implements EngineConnection {
         };
       } finally {
         statement.finalize();
+        this.#unlockIfDone();
       }
     });
   }
@@ -268,7 +269,7 @@ class MemoryConnection implements EngineConnection {
   }
 
   async #runStatement(step: number, statement: Statement, options: RunOptions): Promise<void> {
-    const prepared = this.#prepare(statement.sql.replace(/^BEGIN\s+TRANSACTION\s+READONLY/i, 'BEGIN'));
+    const prepared = await this.#prepare(statement.sql.replace(/^BEGIN\s+TRANSACTION\s+READONLY/i, 'BEGIN'));
     try {
       this.#bind(prepared, statement);
       if (
@@ -325,7 +326,18 @@ class MemoryConnection implements EngineConnection {
     return { lsn: this.#engine.lsn, isAutocommit: this.isAutocommit };
   }
 
-  #prepare(sql: string): PreparedStatement {
+  /** The in-memory database is not even read while another connection writes: then this waits for the writer lock. */
+  async #prepare(sql: string): Promise<PreparedStatement> {
+    try {
+      return this.#prepareNow(sql);
+    } catch (error) {
+      if (!(error instanceof SqlFailure) || error.error.code !== 'SQLITE_BUSY') throw error;
+    }
+    await this.#lock();
+    return this.#prepareNow(sql);
+  }
+
+  #prepareNow(sql: string): PreparedStatement {
     try {
       return this.#database.prepare(sql);
     } catch {
@@ -406,13 +418,19 @@ function rowOf(statement: PreparedStatement, count: number): SqlValue[] {
         row.push(capi.sqlite3_column_text(statement, i));
         break;
       case capi.SQLITE_BLOB:
-        row.push(statement.getBlob(i) ?? new Uint8Array());
+        row.push(blobAt(statement, i));
         break;
       default:
         row.push(null);
     }
   }
   return row;
+}
+
+function blobAt(statement: PreparedStatement, column: number): Uint8Array {
+  const bytes = capi.sqlite3_column_bytes(statement, column);
+  const pointer = Number(capi.sqlite3_column_blob(statement, column));
+  return wasm.heap8u().slice(pointer, pointer + bytes);
 }
 
 function bindAt(statement: PreparedStatement, index: number, value: SqlValue): void {
