@@ -1,0 +1,173 @@
+/**
+ * The disk as the journal sees it: one preallocated ring file written in place, and two guard files that are replaced whole. A port, so
+ * that tests can cut, tear and flip what is on it at any moment (test/support/memory-journal-disk.ts).
+ *
+ * Any rejection is final: after a failed write or sync nothing is known about what the disk holds (the kernel may have dropped the
+ * dirty pages and reports the error once), so the journal never tries again and the process ends.
+ */
+import { constants, fdatasync, write } from 'node:fs';
+import { type FileHandle, mkdir, open, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
+
+/** Entries start at multiples of it. A physical sector of today's disks and a page of the page cache: no two entries ever share one, so
+ * that a torn write damages nothing but itself. */
+export const SECTOR_BYTES = 4096;
+
+export type GuardCopy = 'guard-a' | 'guard-b';
+export const GUARD_COPIES: readonly GuardCopy[] = ['guard-a', 'guard-b'];
+
+export interface JournalDisk {
+  /** A multiple of SECTOR_BYTES. */
+  readonly ringBytes: number;
+  /** The ring was made just now: nothing was ever written to it. */
+  readonly isNew: boolean;
+  /** Rejects when the bytes cannot be read. */
+  readRing(offset: number, lengthBytes: number): Promise<Uint8Array>;
+  /** Durable on return. `bytes` is not touched by the caller until then. */
+  writeRing(offset: number, bytes: Uint8Array): Promise<void>;
+  /** null: there is none. */
+  readGuard(copy: GuardCopy): Promise<Uint8Array | null>;
+  /** Atomic and durable on return: at every moment the old content or the new. */
+  replaceGuard(copy: GuardCopy, bytes: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+const RING_FILE = 'ring';
+
+export class FileJournalDisk implements JournalDisk {
+  readonly ringBytes: number;
+  readonly isNew: boolean;
+  readonly #directory: string;
+  readonly #ring: FileHandle;
+
+  private constructor(directory: string, ring: FileHandle, ringBytes: number, isNew: boolean) {
+    this.#directory = directory;
+    this.#ring = ring;
+    this.ringBytes = ringBytes;
+    this.isNew = isNew;
+  }
+
+  /** Opens the journal in `directory`, or makes it. The size of a ring that exists is kept, whatever `ringBytes` says. */
+  static async open(directory: string, ringBytes: number): Promise<FileJournalDisk> {
+    try {
+      await mkdir(directory, { recursive: true });
+      const path = join(directory, RING_FILE);
+      const existing = await openIfPresent(path);
+      if (existing !== null) {
+        const { size } = await existing.stat();
+        return new FileJournalDisk(directory, existing, size - (size % SECTOR_BYTES), false);
+      }
+      const sizeBytes = ringBytes - (ringBytes % SECTOR_BYTES);
+      await preallocate(path, sizeBytes);
+      const made = await openIfPresent(path);
+      if (made === null) throw new Error(`${path} vanished`);
+      return new FileJournalDisk(directory, made, sizeBytes, true);
+    } catch (cause) {
+      throw diskError(`cannot open the journal in ${directory}`, cause);
+    }
+  }
+
+  async readRing(offset: number, lengthBytes: number): Promise<Uint8Array> {
+    const bytes = Buffer.alloc(lengthBytes);
+    const { bytesRead } = await this.#ring.read(bytes, 0, lengthBytes, offset);
+    if (bytesRead !== lengthBytes)
+      throw diskError(`the journal's ring ends before ${offset + lengthBytes}`, null);
+    return bytes;
+  }
+
+  writeRing(offset: number, bytes: Uint8Array): Promise<void> {
+    const { fd } = this.#ring;
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown): void => reject(diskError('writing the journal failed', cause));
+      write(fd, bytes, 0, bytes.length, offset, (error, written) => {
+        if (error !== null) fail(error);
+        else if (written !== bytes.length) fail(new Error(`${written} of ${bytes.length} bytes written`));
+        else if (constants.O_DSYNC !== undefined) resolve();
+        else fdatasync(fd, (syncError) => (syncError === null ? resolve() : fail(syncError)));
+      });
+    });
+  }
+
+  async readGuard(copy: GuardCopy): Promise<Uint8Array | null> {
+    const file = await openIfPresent(join(this.#directory, copy));
+    if (file === null) return null;
+    try {
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  }
+
+  async replaceGuard(copy: GuardCopy, bytes: Uint8Array): Promise<void> {
+    try {
+      await replaceFile(join(this.#directory, copy), bytes);
+    } catch (cause) {
+      throw diskError(`writing ${copy} failed`, cause);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#ring.close();
+  }
+}
+
+/** Writes `path` so that at every moment, power cuts included, it holds the old content or the new. */
+export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`;
+  const file = await open(temporary, 'w');
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Real blocks, written and synced, so that later writes in place change no metadata of the file; under its name only once whole. */
+async function preallocate(path: string, sizeBytes: number): Promise<void> {
+  const temporary = `${path}.new`;
+  const file = await open(temporary, 'w');
+  try {
+    const zeros = Buffer.alloc(Math.min(MIB, sizeBytes));
+    for (let at = 0; at < sizeBytes; at += zeros.length) {
+      await file.write(zeros, 0, Math.min(zeros.length, sizeBytes - at), at);
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}
+
+async function openIfPresent(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, constants.O_RDWR | (constants.O_DSYNC ?? 0));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+function diskError(message: string, cause: unknown): TidemarkError {
+  const isFull = (cause as NodeJS.ErrnoException | null)?.code === 'ENOSPC';
+  return new TidemarkError(isFull ? 'DISK_FULL' : 'IO_ERROR', message, {
+    cause,
+    nextStep: isFull
+      ? 'Free space on the disk of this storage node and start it again.'
+      : 'Check the disk (kernel log, SMART) before this storage node is started again.',
+  });
+}
