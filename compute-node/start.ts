@@ -67,9 +67,6 @@ export function engineLimits(config: Partial<ComputeNodeConfig>): EngineLimits {
 export async function startComputeNode(config: ComputeNodeConfig): Promise<RunningComputeNode> {
   const { logger } = config;
   const startedMs = performance.now();
-  const log =
-    (level: 'info' | 'warn' | 'error') => (message: string, fields?: Readonly<Record<string, unknown>>) =>
-      logger.log(level, message, fields);
   let node: ComputeNode | null = null;
   let isReady = false;
   const opened = (): ComputeNode => {
