@@ -360,7 +360,8 @@ class Round {
     ops.push({ type: 'put', key, value: this.env.values.encodeImage(key, image) });
     const hasHistory =
       (this.heads.get(page) ?? NO_HEAD).newestLsn !== NO_LSN || lsn !== this.pages.get(page)?.[0]?.lsn;
-    if (hasHistory) ops.push({ type: 'put', key: keys.garbage(lsn, page), value: NOTHING });
+    if (hasHistory && (image.isRecord || image.isKept))
+      ops.push({ type: 'put', key: keys.garbage(lsn, page), value: NOTHING });
   }
 }
 

@@ -2,11 +2,11 @@
  * Collection of history below the floor (design section 7). A version or record goes only when no read point needs it: none at or above the
  * floor on any retained run, no pin. "Newest ≤ floor" alone would be wrong: the head may descend from an older point.
  *
- * Where to look is known from garbage marks: whenever coalescing writes an image over earlier history of a page, it leaves a mark with the
+ * Where to look is known from garbage marks: whenever coalescing writes such an image over earlier history of a page, it leaves a mark with the
  * image's LSN. Once the floor has passed it, the page is looked at and the mark goes.
  *
- * For one page: each retained run has a lowest read point that is still valid; what that one starts from, its newest visible image, is
- * the oldest thing the run needs, and from there on everything stays (readers check the backlinks of everything between). A pin needs
+ * For one page: each retained run has a lowest read point that is still valid; what that one starts from, its newest visible image that is
+ * not to be thinned out, is the oldest thing the run needs, and from there on everything stays (readers check the backlinks of everything between). A pin needs
  * the same up to itself.
  *
  * Chunks of the log go when all their records are below the floor and in page form here, and every peer holds them.
@@ -107,6 +107,8 @@ interface EntryExtent {
   readonly firstLsn: Lsn;
   readonly lastLsn: Lsn;
   readonly isImage: boolean;
+  /** An image that coalescing will not thin out: only such a one can stand in for what is collected below it. */
+  readonly isLasting: boolean;
 }
 
 function* collectPage(
@@ -130,9 +132,13 @@ function* collectPage(
 
 function extentOf(env: CollectEnv, { key, value }: Entries[number]): EntryExtent {
   const { lsn, kind } = parsePageKey(key);
-  if (kind !== BUNDLE) return { key, firstLsn: lsn, lastLsn: lsn, isImage: true };
+  if (kind !== BUNDLE) {
+    const { isRecord, isKept } = env.values.decodeImage(key, value);
+    return { key, firstLsn: lsn, lastLsn: lsn, isImage: true, isLasting: isRecord || isKept };
+  }
   const { records } = env.values.decodeBundle(key, value);
-  return { key, firstLsn: lsn, lastLsn: records[records.length - 1]?.lsn ?? lsn, isImage: false };
+  const lastLsn = records[records.length - 1]?.lsn ?? lsn;
+  return { key, firstLsn: lsn, lastLsn, isImage: false, isLasting: false };
 }
 
 function unneeded(
@@ -144,7 +150,7 @@ function unneeded(
   const baseOf = (need: Need): Lsn | null =>
     entries.findLast(
       (entry) =>
-        entry.isImage && entry.firstLsn <= need.lsn && isVisible(need.path, segment.volume, entry.firstLsn),
+        entry.isLasting && entry.firstLsn <= need.lsn && isVisible(need.path, segment.volume, entry.firstLsn),
     )?.firstLsn ?? null;
   // A run without an image below the floor needs nothing below it.
   let keepFrom = (floor - 1) as Lsn;

@@ -11,6 +11,7 @@
  *    step. So coalescing and thinning in between change nothing.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
+import type { KvRange } from '../../src/env/env.ts';
 import { type Lsn, NO_LSN, type PageNumber, type VolumeId } from '../../src/log/lsn.ts';
 import { applyChanges } from '../../src/log/page-diff.ts';
 import type { RecordKind } from '../../src/log/record.ts';
@@ -63,9 +64,8 @@ interface Search {
   /** Visible deltas found so far on all levels, newest first. */
   readonly deltas: HistoryRecord[];
   base: { readonly lsn: Lsn; readonly data: Uint8Array } | null;
-  /** The store has been read down to here (exclusive) on this level; null: to the bottom. */
-  readTo: Lsn | null;
-  newestLsn: Lsn;
+  /** What is still to be read of the store on this level; null: nothing. A bundle and an image may share an LSN, so by key. */
+  rest: KvRange | null;
 }
 
 /** The path of `point`, by the volumes it goes through. Throws NO_SEGMENT when a parent's segment is not on this node. */
@@ -93,7 +93,7 @@ export function* readPages(
   pages: readonly PageNumber[],
 ): Program<readonly PageVersion[]> {
   const searches = pages.map(
-    (page): Search => ({ page, history: [], deltas: [], base: null, readTo: null, newestLsn: NO_LSN }),
+    (page): Search => ({ page, history: [], deltas: [], base: null, rest: null }),
   );
   const cacheable: Search[] = [];
   for (const level of levels) {
@@ -143,23 +143,20 @@ function searchMemory(
 /** Reads the store downwards from `fromLsn` for all searches together, until each has its image or nothing is left. */
 function* searchStore(env: PageReadEnv, level: Level, searches: Search[], fromLsn: Lsn): Program<void> {
   if (fromLsn === NO_LSN) return;
-  for (const search of searches) search.readTo = (fromLsn + 1) as Lsn;
+  const { keys } = level.segment;
+  for (const search of searches) search.rest = keys.pageEntries(search.page, NO_LSN, fromLsn);
   let open = searches.filter((search) => search.page <= level.segment.highestPage);
   if (areNeighbours(open)) {
     yield* searchNeighbours(env, level, open, fromLsn);
-    open = open.filter((search) => search.base === null && search.readTo !== null);
+    open = open.filter((search) => search.base === null && search.rest !== null);
   }
   for (let limit = FIRST_ENTRIES; open.length > 0; limit = MORE_ENTRIES) {
-    const ranges = open.map((search) => ({
-      ...level.segment.keys.pageEntries(search.page, NO_LSN, ((search.readTo ?? 1) - 1) as Lsn),
-      reverse: true,
-      limit,
-    }));
+    const ranges = open.flatMap(({ rest }) => (rest === null ? [] : [{ ...rest, reverse: true, limit }]));
     const answers = yield* readRanges(ranges);
     for (const [index, search] of open.entries()) {
       takeEntries(env, level, search, answers[index] ?? [], fromLsn, limit);
     }
-    open = open.filter((search) => search.base === null && search.readTo !== null);
+    open = open.filter((search) => search.base === null && search.rest !== null);
   }
 }
 
@@ -209,7 +206,7 @@ function takeEntries(
 ): void {
   for (const { key, value } of entries) {
     const { lsn, kind } = parsePageKey(key);
-    search.readTo = lsn;
+    if (search.rest !== null) search.rest = { ...search.rest, lt: key };
     if (kind === BUNDLE) {
       const bundle = env.values.decodeBundle(key, value);
       for (let i = bundle.records.length - 1; i >= 0; i -= 1) {
@@ -227,7 +224,7 @@ function takeEntries(
     }
     if (image.isRecord) search.history.push({ lsn, prevLsn: image.prevLsn, kind: 'image', body: image.data });
   }
-  if (entries.length < limit) search.readTo = null;
+  if (entries.length < limit) search.rest = null;
 }
 
 /** Checks the level's history against loss and keeps what is visible of it. */
