@@ -28,8 +28,8 @@ export function unpackStrict(bytes: Uint8Array): unknown {
   const end = walkValue(bytes, 0, 0);
   if (end !== bytes.length) throw corrupt(`${bytes.length - end} bytes after the end of the value`);
   try {
-    // A plain Uint8Array view, so that byte strings inside are no Buffers and the caller's object stays untouched.
-    return packr.unpack(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) as Buffer);
+    // A plain Uint8Array view, so that byte strings inside are plain ones and the caller's object stays untouched.
+    return packr.unpack(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   } catch (cause) {
     throw new TidemarkError('CORRUPT', 'MessagePack value could not be decoded', { cause });
   }
