@@ -6,7 +6,7 @@
  */
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { Clock, Crc32, Random } from '../../src/env/env.ts';
-import { type Epoch, formatEpoch } from '../../src/log/epoch.ts';
+import { type Epoch, NO_EPOCH, formatEpoch } from '../../src/log/epoch.ts';
 import type { VolumeId } from '../../src/log/lsn.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { ClusterValue, NameValue } from '../../src/register/values.ts';
@@ -116,7 +116,7 @@ function runAttempt(options: Options, epoch: Epoch, deadlineMs: number): Promise
     epoch,
     origin: originManifest({
       volume: name.volume,
-      epoch,
+      epoch: NO_EPOCH,
       pgPages: cluster.constants.defaultPgPages,
       members: name.registerMembers,
     }),

@@ -14,6 +14,9 @@ import type { CallOutcome, Calls } from './take-over-calls.ts';
 import type { DurableLog } from './take-over-compute.ts';
 import type { FencedSegment, Fencing } from './take-over-fence.ts';
 
+/** One that does not answer is asked again after the others. */
+const TRIES_PER_SEGMENT = 3;
+
 export interface StampContext {
   readonly clusterId: string;
   readonly crc32: Crc32;
@@ -24,7 +27,8 @@ export class StampProbe {
   readonly #context: StampContext;
   readonly #manifest: ManifestValue;
   readonly #fencing: Fencing;
-  readonly #asked = new Set<FencedSegment>();
+  /** How often each segment may still be asked. */
+  readonly #triesLeft = new Map<FencedSegment, number>();
   #isAsking = false;
   /** Answers, for the VDL they were asked for. */
   #found: { readonly lsn: Lsn; readonly micros: number } | null = null;
@@ -44,7 +48,8 @@ export class StampProbe {
     if (this.#isAsking) return null;
     const holder = log.tails
       .flatMap((tail, position) => (tail === log.vdl ? this.#fencing.segmentsOf(position) : []))
-      .find((segment) => (segment.promise?.scl ?? NO_LSN) >= log.vdl && !this.#asked.has(segment));
+      .filter((segment) => (segment.promise?.scl ?? NO_LSN) >= log.vdl && this.#triesOf(segment) > 0)
+      .sort((a, b) => this.#triesOf(b) - this.#triesOf(a))[0];
     if (holder === undefined) return known;
     this.#ask(holder, log.vdl);
     return null;
@@ -53,7 +58,7 @@ export class StampProbe {
   #ask(holder: FencedSegment, lsn: Lsn): void {
     const { calls, clusterId } = this.#context;
     this.#isAsking = true;
-    this.#asked.add(holder);
+    this.#triesLeft.set(holder, this.#triesOf(holder) - 1);
     const request = {
       clusterId,
       volume: this.#manifest.volume,
@@ -70,7 +75,12 @@ export class StampProbe {
       this.#isAsking = false;
       const micros = this.#stampIn(outcome, lsn);
       if (micros !== null) this.#found = { lsn, micros };
+      else if (outcome.ok) this.#triesLeft.set(holder, 0);
     });
+  }
+
+  #triesOf(segment: FencedSegment): number {
+    return this.#triesLeft.get(segment) ?? TRIES_PER_SEGMENT;
   }
 
   #stampIn(outcome: CallOutcome<PullRecordsReply>, lsn: Lsn): number | null {

@@ -97,6 +97,10 @@ export class TakeOver {
     this.#retention = new RegisterReader(this.#context, `retention/${volume}`, registerMembers);
   }
 
+  get isFinished(): boolean {
+    return this.#outcome !== null;
+  }
+
   step(event: TakeOverEvent, now: Now): readonly TakeOverEffect[] {
     if (this.#outcome !== null) return [];
     this.#calls.nowMs = now.monotonicMs;
