@@ -79,14 +79,8 @@ class RunningServer implements HttpServer {
     this.#server = createServer(
       { keepAliveTimeout: limits.keepAliveMs, noDelay: true },
       (request, response) => {
-        this.#handle(request, response).catch((error: unknown) => {
-          noteIfBug(this.#context, error, `${request.method} ${request.url}`);
-          // An unread body cannot be skipped safely: the connection ends with the answer.
-          if (!request.complete && !response.headersSent) response.setHeader('connection', 'close');
-          replyError(response, error, error instanceof NoSuchEndpoint ? error.status : undefined);
-        });
-      },
-    );
+        void this.#answer(request, response);
+    });
     this.#server.on('upgrade', (request, socket, head) => {
       if (this.#isClosing) refuseUpgrade(socket, closing());
       else this.#wsServer.upgrade(request, socket, head);
@@ -132,6 +126,22 @@ class RunningServer implements HttpServer {
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.#handle(request, response);
+    } catch (error) {
+      noteIfBug(this.#context, error, `${request.method} ${request.url}`);
+      // An unread body cannot be skipped safely: the connection ends with the answer.
+      if (!request.complete && !response.headersSent) response.setHeader('connection', 'close');
+      replyError(response, error, error instanceof NoSuchEndpoint ? error.status : undefined);
+    }
+    // Kept alive, it would hold up the end of the server.
+    if (this.#isClosing) {
+      if (response.closed) this.#server.closeIdleConnections();
+      else response.once('close', () => setImmediate(() => this.#server.closeIdleConnections()));
+    }
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -19,6 +19,13 @@ export class Sessions {
     return this.#streams.size;
   }
 
+  /** Streams with a request running or waiting. */
+  get busyCount(): number {
+    let count = 0;
+    for (const stream of this.#streams) if (stream.isBusy) count += 1;
+    return count;
+  }
+
   /** Throws OVERLOADED past `maxStreams`. */
   open(connect: () => Promise<EngineConnection>): SessionStream {
     if (this.#streams.size >= this.limits.maxStreams) {

@@ -165,3 +165,12 @@ export class RawWs {
     this.webSocket.close();
   }
 }
+
+/** Waits until `read` gives the same number twice, some time apart, and returns it. */
+export async function settled(read: () => number, pauseMs = 150): Promise<number> {
+  for (;;) {
+    const before = read();
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    if (read() === before) return before;
+  }
+}

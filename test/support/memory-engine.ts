@@ -41,6 +41,7 @@ export class MemoryEngine implements Engine {
   /** Options of every run, as they came. */
   readonly runs: { readonly consistency: string; readonly minLsn: number | undefined }[] = [];
   connects = 0;
+  rowsStepped = 0;
 
   constructor() {
     databases += 1;
@@ -288,6 +289,7 @@ class MemoryConnection implements EngineConnection {
         if (code === capi.SQLITE_DONE) break;
         if (code !== capi.SQLITE_ROW) throw new SqlFailure(this.#error());
         rowsRead += 1;
+        this.#engine.rowsStepped += 1;
         if (statement.wantRows) rows.push(rowOf(prepared, columns.length));
         if (rows.length === ROWS_PER_CHUNK) {
           await options.onEvent({ kind: 'rows', rows });
