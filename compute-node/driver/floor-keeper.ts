@@ -1,0 +1,118 @@
+/**
+ * Raises a volume's retention floor as the history window moves on (design section 7): a compare-and-set on the retention register,
+ * ordered there with pins, then told to the storage nodes with the heartbeats until each has answered one that carried it.
+ */
+import { isTidemarkError } from '../../src/base/errors.ts';
+import type { Logger } from '../../src/adapters/logger.ts';
+import type { Lsn, NodeId } from '../../src/log/lsn.ts';
+import { decodeRetention, encodeRetention } from '../../src/register/codec.ts';
+import type { NameValue, RetentionValue } from '../../src/register/values.ts';
+import { FloorWindow } from '../volume/writer-floor.ts';
+import type { Registers } from './registers.ts';
+
+/** Between attempts: a share of the window, so that a short window (tests) is kept too. */
+const MIN_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 60_000;
+const PAUSES_PER_WINDOW = 10;
+
+const NOTHING_NEW = new Uint8Array(0);
+
+export class FloorKeeper {
+  readonly #registers: Registers;
+  readonly #name: NameValue;
+  readonly #logger: Logger;
+  readonly #window: FloorWindow;
+  readonly #onCommitted: (bytes: Uint8Array) => void;
+  #retention: RetentionValue;
+  #bytes: Uint8Array | null = null;
+  /** Nodes that have answered a heartbeat with the present value. */
+  #told = new Set<NodeId>();
+  /** Sequence of the first heartbeat that carried it to the node. */
+  #tellingSince = new Map<NodeId, number>();
+  #lowestReadPoint: Lsn | null = null;
+  #dueAtMs: number;
+  #isRaising = false;
+
+  constructor(options: {
+    readonly registers: Registers;
+    readonly name: NameValue;
+    readonly retention: RetentionValue;
+    /** What readers see as the newest at opening. */
+    readonly openedAtLsn: Lsn;
+    readonly nowMs: number;
+    readonly logger: Logger;
+    readonly onCommitted: (bytes: Uint8Array) => void;
+  }) {
+    this.#registers = options.registers;
+    this.#name = options.name;
+    this.#retention = options.retention;
+    this.#logger = options.logger;
+    this.#window = new FloorWindow(options.openedAtLsn, options.nowMs);
+    this.#onCommitted = options.onCommitted;
+    this.#dueAtMs = options.nowMs + this.#pauseMs();
+  }
+
+  get floor(): Lsn {
+    return this.#retention.floor;
+  }
+
+  onDurable(vdl: Lsn, nowMs: number): void {
+    this.#window.onDurable(vdl, nowMs, this.#retention.windowMs);
+  }
+
+  reportReadPoint(lowest: Lsn): void {
+    this.#lowestReadPoint = lowest;
+  }
+
+  /** What the heartbeat `sequence` to a node carries. */
+  retentionFor(node: NodeId, sequence: number): Uint8Array {
+    if (this.#bytes === null || this.#told.has(node)) return NOTHING_NEW;
+    if (!this.#tellingSince.has(node)) this.#tellingSince.set(node, sequence);
+    return this.#bytes;
+  }
+
+  onHeartbeatAnswered(node: NodeId, sequence: number): void {
+    const since = this.#tellingSince.get(node);
+    if (since !== undefined && sequence >= since) this.#told.add(node);
+  }
+
+  /** Raises the floor when it is time and there is something to raise. */
+  async tick(nowMs: number): Promise<void> {
+    if (this.#isRaising || nowMs < this.#dueAtMs) return;
+    this.#dueAtMs = nowMs + this.#pauseMs();
+    const wanted = this.#window.floorAt(nowMs, this.#retention.windowMs, this.#lowestReadPoint);
+    if (wanted === null || wanted <= this.#retention.floor) return;
+    this.#isRaising = true;
+    try {
+      await this.#raise(nowMs);
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      this.#logger.log('warn', 'the retention floor could not be raised; tried again later', { error });
+    } finally {
+      this.#isRaising = false;
+    }
+  }
+
+  async #raise(nowMs: number): Promise<void> {
+    const { volume, name, registerMembers } = this.#name;
+    const { content } = await this.#registers.change(`retention/${volume}`, registerMembers, (bytes) => {
+      if (bytes === null) return null;
+      const current = decodeRetention(bytes);
+      // The window may have been made longer meanwhile.
+      const floor = this.#window.floorAt(nowMs, current.windowMs, this.#lowestReadPoint);
+      if (current.dropped || floor === null || floor <= current.floor) return null;
+      return encodeRetention({ ...current, floor });
+    });
+    if (content.value === null) return;
+    this.#retention = decodeRetention(content.value);
+    this.#bytes = content.value;
+    this.#told = new Set();
+    this.#tellingSince = new Map();
+    this.#onCommitted(content.value);
+    this.#logger.log('debug', 'raised the retention floor', { name, floor: this.#retention.floor });
+  }
+
+  #pauseMs(): number {
+    return Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, this.#retention.windowMs / PAUSES_PER_WINDOW));
+  }
+}

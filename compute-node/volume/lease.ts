@@ -1,0 +1,96 @@
+/**
+ * The writer's read lease (design section 4): while it holds, no newer writer can have served anything, so a strong read needs no
+ * round trip. A storage node that grants a heartbeat promises to hold its acknowledgements of a newer epoch for one lease term. Three such promises
+ * among PG 0's six verified segments meet every write quorum (3 + 4 > 6), so a newer writer cannot get its install acknowledged by four.
+ *
+ * Without a lease a read is confirmed instead: three of the six still stood by this epoch when they answered a heartbeat that was sent
+ * after the read had arrived.
+ *
+ * Invariants
+ * 1. A promise counts from the moment its heartbeat was *sent*, never from the reply.
+ * 2. Time that passed is the largest that any of the process's clocks shows; when they disagree by more than a tolerance, every promise
+ *    from before is void (a suspended machine stops one clock and not another).
+ * 3. Once released or ended, a lease never comes back.
+ */
+import { assert } from '../../src/base/assert.ts';
+import { CLOCK_RATE_ERROR } from '../../src/base/limits.ts';
+import type { NodeId } from '../../src/log/lsn.ts';
+
+/** Promises or confirmations that prove that no newer writer has four: 3 + 4 > 6. */
+export const LEASE_QUORUM = 3;
+/** How far the clocks' elapsed times may lie apart within one lease term: above `os.uptime`'s granularity, below a term's safety margin of use. */
+export const CLOCK_DIVERGENCE_TOLERANCE_MS = 60;
+
+/** One reading of every clock the process has. They must agree on how much time passes between two readings. */
+export interface ClockReading {
+  /** hrtime: stands still while the machine is suspended. */
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+  /** `os.uptime`: goes on while the machine is suspended. */
+  readonly uptimeMs: number;
+}
+
+interface MemberState {
+  promisedAt: ClockReading | null;
+  confirmedSequence: number;
+}
+
+export class ReadLease {
+  private readonly members: ReadonlyMap<NodeId, MemberState>;
+  private readonly usableMs: number;
+  private isEnded = false;
+
+  constructor(members: readonly NodeId[], leaseTermMs: number) {
+    assert(members.length === 6, `a lease rests on six segments, not ${members.length}`);
+    this.members = new Map(members.map((id) => [id, { promisedAt: null, confirmedSequence: 0 }]));
+    this.usableMs = leaseTermMs * (1 - CLOCK_RATE_ERROR);
+  }
+
+  /**
+   * A verified segment of PG 0 answered heartbeat `sequence`, sent at `sentAt`, standing by this epoch. `granted`: with a promise.
+   * Sequences grow with send time.
+   */
+  onAnswer(node: NodeId, answer: { sequence: number; sentAt: ClockReading; granted: boolean }): void {
+    const member = this.members.get(node);
+    if (member === undefined || this.isEnded) return;
+    if (answer.sequence <= member.confirmedSequence) return;
+    member.confirmedSequence = answer.sequence;
+    if (answer.granted) member.promisedAt = answer.sentAt;
+  }
+
+  /** True while three unexpired promises stand. To be asked after a result is computed, before it is sent. */
+  isHeld(now: ClockReading): boolean {
+    if (this.isEnded) return false;
+    let standing = 0;
+    for (const member of this.members.values()) {
+      if (member.promisedAt === null) continue;
+      const elapsed = elapsedMs(member.promisedAt, now);
+      if (elapsed === null || elapsed >= this.usableMs) member.promisedAt = null;
+      else standing += 1;
+    }
+    return standing >= LEASE_QUORUM;
+  }
+
+  /** The greatest heartbeat sequence that three members have answered at or above: reads that arrived before it was sent are proven. */
+  get confirmedSequence(): number {
+    if (this.isEnded) return 0;
+    const sequences = [...this.members.values()].map((member) => member.confirmedSequence);
+    sequences.sort((a, b) => b - a);
+    return sequences[LEASE_QUORUM - 1] ?? 0;
+  }
+
+  /** The term is over, or the promises are being given back: nothing is served under them any more. */
+  end(): void {
+    this.isEnded = true;
+  }
+}
+
+/** Time between two readings as the fastest clock saw it; null when the clocks diverge, or one went backwards beyond the tolerance. */
+export function elapsedMs(from: ClockReading, to: ClockReading): number | null {
+  const monotonic = to.monotonicMs - from.monotonicMs;
+  const wall = to.wallMs - from.wallMs;
+  const uptime = to.uptimeMs - from.uptimeMs;
+  const longest = Math.max(monotonic, wall, uptime);
+  const shortest = Math.min(monotonic, wall, uptime);
+  return longest - shortest > CLOCK_DIVERGENCE_TOLERANCE_MS ? null : longest;
+}

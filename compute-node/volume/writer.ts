@@ -1,0 +1,607 @@
+/**
+ * The volume's one writer: gives LSNs to the engine's MTRs, sends their records to six segments per PG, and knows how durable the volume is
+ * (design sections 1, 3 and 9; Aurora paper, section 4). Pure: events in, effects out (writer-types.ts); the driver does the I/O.
+ *
+ * All events change state and end in the same few decisions: seal what the window lets go, pump what the lanes take, let go of what nobody needs.
+ *
+ * Invariants
+ * 1. VDL ≤ VCL ≤ head ≤ VDL + LAL. LSNs are dense from the head run's first, and an MTR's last record is its CPL (asserted by the tracker).
+ * 2. Only SCLs count that a segment itself reported under this epoch. What a segment said before a restart is forgotten; PGCL, VCL and VDL never
+ *    go back (the trackers').
+ * 3. Records of a PG go out only once the manifest that names it is committed, and to a segment only once it has installed this term's
+ *    manifest. While an MTR waits for its PG, every later MTR waits behind it: recovery must never find the later one alone.
+ * 4. A refusal that names a higher promised epoch ends the term for good: nothing is sent, counted or acknowledged afterwards.
+ * 5. A node leaves the live set only when four others are ahead of it in every PG it holds up.
+ */
+import { assert, assertNever } from '../../src/base/assert.ts';
+import { TidemarkError } from '../../src/base/errors.ts';
+import { MAX_BOXCAR_BYTES, MAX_UNACKED_BYTES_PER_NODE, MIB } from '../../src/base/limits.ts';
+import type { Now } from '../../src/env/env.ts';
+import { recordSizeBytes, sealRecord } from '../../src/log/codec.ts';
+import { compareEpochs, type Epoch, formatEpoch, sameEpoch } from '../../src/log/epoch.ts';
+import { type Lsn, NO_LSN, type NodeId, pgOfPage, type PgIndex, type VolumeId } from '../../src/log/lsn.ts';
+import type { Mtr, RedoRecord } from '../../src/log/record.ts';
+import type {
+  AppendReply,
+  HeartbeatGrant,
+  HeartbeatVolume,
+  InstallReply,
+  Refusal,
+} from '../../src/messages/messages.ts';
+import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
+import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
+import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
+import { headRun } from '../../src/timeline/visibility.ts';
+import type { SubmittedMtr } from './open-volume.ts';
+import { VolumeGrowth } from './writer-growth.ts';
+import { type Lane, NodeLink } from './writer-lane.ts';
+import { PgStream, type Term } from './writer-pg.ts';
+import type { WriterEffect, WriterEvent, WriterLimits, WriterOptions } from './writer-types.ts';
+
+const DEFAULT_LIMITS: WriterLimits = {
+  maxBoxcarsInFlight: 2,
+  maxBoxcarBytes: MAX_BOXCAR_BYTES,
+  maxHardeningBytes: 32 * MIB,
+  maxUnackedBytesPerNode: MAX_UNACKED_BYTES_PER_NODE,
+  maxInFlightBytesPerNode: 8 * MIB,
+  stallMs: 2_000,
+  resendMs: 2_000,
+};
+/** An engine that hands over MTRs although it was told to wait is refused past this many times the bound. */
+const HARD_BOUND_FACTOR = 16;
+/** PGs of one heartbeat message: the rest follow in the next ones. */
+const MAX_PGS_PER_HEARTBEAT = 500;
+
+/** An MTR whose PG is not committed yet, and those behind it. */
+interface HeldMtr {
+  readonly records: readonly { readonly pg: PgIndex; readonly record: RedoRecord }[];
+  readonly highestPg: PgIndex;
+}
+
+type WriterState =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'deposed'; readonly by: Epoch };
+
+export class VolumeWriter {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  private readonly term: Term;
+  private readonly limits: WriterLimits;
+  private readonly lal: number;
+  /** The committed retention value, for installs. */
+  private retention: Uint8Array;
+  private readonly tracker: VolumeTracker;
+  private readonly growth: VolumeGrowth;
+  private readonly streams: PgStream[] = [];
+  private readonly nodes = new Map<NodeId, NodeLink>();
+  private state: WriterState = { kind: 'open' };
+  private head: Lsn;
+  private lastCommitTimeMicros: number;
+  private held: HeldMtr[] = [];
+  private heldBytes = 0;
+  /** Bytes of all PGs without a quorum; kept up with `note`. */
+  private hardeningBytes = 0;
+  private readonly hardeningOf: number[] = [];
+  /** PGs with records to seal. */
+  private readonly unsealed = new Set<PgStream>();
+  /** Since when VDL has stood below the head without moving; null while nothing hardens. */
+  private waitingSinceMs: number | null = null;
+  private isStalled = false;
+  private manifestBytes: Uint8Array | null = null;
+  private heartbeatTurn = 0;
+  private effects: WriterEffect[] = [];
+
+  constructor(options: WriterOptions) {
+    const { takenOver, cluster, crc32 } = options;
+    const { manifest } = takenOver;
+    const run = headRun(manifest.runs);
+    assert(sameEpoch(run.epoch, takenOver.epoch), 'the head run is of another epoch');
+    assert(takenOver.vdl === run.firstLsn - 1, 'VDL after a take-over is the head run’s first − 1');
+    this.volume = manifest.volume;
+    this.epoch = takenOver.epoch;
+    this.term = { clusterId: cluster.clusterId, volume: this.volume, epoch: this.epoch, crc32 };
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.lal = cluster.constants.lal;
+    this.retention = encodeRetention(takenOver.retention);
+    this.tracker = new VolumeTracker(run.firstLsn);
+    this.growth = new VolumeGrowth(manifest, takenOver.manifestVersion, cluster.nodes);
+    this.head = takenOver.vdl;
+    this.lastCommitTimeMicros = takenOver.lastCommitTimeMicros;
+    for (const config of manifest.pgs) this.addStream(config, takenOver.tails[config.pg] ?? NO_LSN, true);
+    for (const { pg, nodeId, scl, incarnation } of takenOver.installed) {
+      const lane = this.streams[pg]?.laneOf(nodeId);
+      if (lane === undefined) continue;
+      lane.install = 'done';
+      lane.onScl(incarnation, scl, 0);
+      this.tracker.onScl(pg, nodeId, incarnation, scl);
+    }
+  }
+
+  get headLsn(): Lsn {
+    return this.head;
+  }
+
+  get vcl(): Lsn {
+    return this.tracker.vcl;
+  }
+
+  get vdl(): Lsn {
+    return this.tracker.vdl;
+  }
+
+  get manifest(): ManifestValue {
+    return this.growth.manifest;
+  }
+
+  get deposedBy(): Epoch | null {
+    return this.state.kind === 'deposed' ? this.state.by : null;
+  }
+
+  /** See OpenVolume.writable. Room for any legal MTR is kept free under the LAL. */
+  get isWritable(): boolean {
+    return (
+      this.state.kind === 'open' &&
+      !this.isStalled &&
+      this.head - this.vdl <= this.lal / 2 &&
+      this.hardeningBytes + this.heldBytes <= this.limits.maxHardeningBytes &&
+      !this.isBacklogged
+    );
+  }
+
+  /** The nodes that hold segments of this volume. */
+  get links(): Iterable<NodeLink> {
+    return this.nodes.values();
+  }
+
+  /** The six copies of a committed PG; none for one that does not exist yet. */
+  segmentsOf(pg: PgIndex): readonly Lane[] {
+    return this.streams[pg]?.lanes ?? [];
+  }
+
+  pgCount(): number {
+    return this.growth.committedCount;
+  }
+
+  hasPg(pg: PgIndex): boolean {
+    return pg < this.growth.committedCount;
+  }
+
+  /** With this SCL a segment surely holds all that a read at `at` ≤ VDL needs. */
+  requiredScl(pg: PgIndex, at: Lsn): Lsn {
+    return this.tracker.requiredScl(pg, at);
+  }
+
+  /**
+   * Gives LSNs to an MTR's records and queues them; `step({kind: 'flush'})` sends. All checks come before the first LSN is given, so that a
+   * refused MTR leaves no trace.
+   */
+  submit(mtr: Mtr, now: Now): SubmittedMtr {
+    const count = mtr.changes.length;
+    assert(count > 0, 'an empty MTR');
+    this.checkMayTake(count);
+    const pgPages = this.growth.manifest.pgPages;
+    let highestPage = 0;
+    for (const change of mtr.changes) if (change.page > highestPage) highestPage = change.page;
+    const highestPg = Math.floor((highestPage - 1) / pgPages) as PgIndex;
+    this.growth.checkFits(highestPg);
+    this.plan(this.growth.wantedCount(highestPage));
+
+    const commitTimeMicros = Math.max(this.lastCommitTimeMicros + 1, now.wallMicros);
+    const firstLsn = (this.head + 1) as Lsn;
+    const mustWait = this.held.length > 0 || highestPg >= this.growth.committedCount;
+    const waiting: { pg: PgIndex; record: RedoRecord }[] = [];
+    for (let i = 0; i < count; i++) {
+      const { page, kind, body } = mtr.changes[i]!;
+      const pg = pgOfPage(page, pgPages);
+      const stream = this.streams[pg];
+      assert(stream !== undefined, `PG ${pg} was not planned`);
+      const isCpl = i === count - 1;
+      const lsn = (firstLsn + i) as Lsn;
+      const prevLsn = this.tracker.lastSentLsnOf(pg);
+      const record = sealRecord(
+        { lsn, prevLsn, page, kind, body, isCpl, commitTimeMicros: isCpl ? commitTimeMicros : 0 },
+        stream.context,
+        this.term.crc32,
+      );
+      this.tracker.onSent(pg, lsn, prevLsn, isCpl);
+      if (mustWait) {
+        waiting.push({ pg, record });
+        this.heldBytes += recordSizeBytes(record);
+      } else this.queue(stream, record);
+    }
+    if (mustWait) this.held.push({ records: waiting, highestPg });
+    this.head = (firstLsn + count - 1) as Lsn;
+    this.lastCommitTimeMicros = commitTimeMicros;
+    this.waitingSinceMs ??= now.monotonicMs;
+    assert(this.head <= this.vdl + this.lal, `head ${this.head} past VDL ${this.vdl} + LAL`);
+    return { firstLsn, cpl: this.head, commitTimeMicros };
+  }
+
+  step(event: WriterEvent, now: Now): readonly WriterEffect[] {
+    if (this.state.kind === 'open') this.apply(event, now.monotonicMs);
+    const { effects } = this;
+    this.effects = [];
+    return effects;
+  }
+
+  /** What to say to a node about this volume in the next heartbeat; null when it holds no segment of it. */
+  heartbeatFor(nodeId: NodeId, isRelease: boolean, retention: Uint8Array): HeartbeatVolume | null {
+    const node = this.nodes.get(nodeId);
+    if (node === undefined || this.state.kind === 'deposed') return null;
+    const pgs: { pg: PgIndex; vdl: Lsn; tail: Lsn }[] = [];
+    const { lanes } = node;
+    this.heartbeatTurn += 1;
+    for (let i = 0; i < lanes.length && pgs.length < MAX_PGS_PER_HEARTBEAT; i++) {
+      // PG 0 first, for it carries the lease; the others from a place that moves on, should there be too many.
+      const lane =
+        lanes[i === 0 ? 0 : 1 + ((i + this.heartbeatTurn * MAX_PGS_PER_HEARTBEAT) % (lanes.length - 1))]!;
+      const pg = lane.pgIndex as PgIndex;
+      const isNews = lane.toldVdl < this.vdl || lane.unackedRecords > 0 || lane.scl < this.tracker.tailOf(pg);
+      if (pg !== 0 && !isNews) continue;
+      if (!this.hasPg(pg)) continue;
+      lane.toldVdl = this.vdl;
+      pgs.push({ pg, vdl: this.vdl, tail: this.tracker.tailOf(pg) });
+    }
+    return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
+  }
+
+  /** A newer retention value was committed. */
+  setRetention(committed: Uint8Array): void {
+    this.retention = committed;
+  }
+
+  private checkMayTake(count: number): void {
+    if (this.state.kind === 'deposed') throw deposedError(this.epoch, this.state.by);
+    if (this.state.kind === 'closed') {
+      throw new TidemarkError('UNAVAILABLE', 'the volume is closed', { nextStep: 'Open it again.' });
+    }
+    if (count > this.lal / 2) {
+      throw new TidemarkError('TOO_LARGE', `a transaction of ${count} pages; ${this.lal / 2} are the most`, {
+        nextStep: 'Split the transaction into smaller ones.',
+      });
+    }
+    const isPastLal = this.head + count > this.vdl + this.lal;
+    const bytes = this.hardeningBytes + this.heldBytes;
+    if (isPastLal || (!this.isWritable && bytes > HARD_BOUND_FACTOR * this.limits.maxHardeningBytes)) {
+      throw new TidemarkError('OVERLOADED', `${this.head - this.vdl} records wait for their quorum`, {
+        nextStep: 'Wait until the storage nodes have caught up, then retry.',
+      });
+    }
+  }
+
+  private apply(event: WriterEvent, nowMs: number): void {
+    switch (event.kind) {
+      case 'flush':
+        this.proposeGrowth(nowMs);
+        this.sealAll(nowMs);
+        break;
+      case 'node-up':
+        this.onNodeUp(event.node, nowMs);
+        break;
+      case 'node-down':
+        this.onNodeDown(event.node);
+        break;
+      case 'node-full':
+        this.withNode(event.node, (node) => {
+          node.isFull = true;
+        });
+        break;
+      case 'node-drained':
+        this.withNode(event.node, (node) => {
+          node.isFull = false;
+          this.pumpNode(node, nowMs);
+        });
+        break;
+      case 'append-reply':
+        this.onAppendReply(event.node, event.reply, nowMs);
+        break;
+      case 'heartbeat-reply':
+        this.onHeartbeatReply(event.node, event.incarnation, event.grant, nowMs);
+        break;
+      case 'install-reply':
+        this.onInstallReply(event.node, event.pg, event.reply, nowMs);
+        break;
+      case 'install-failed':
+        this.onInstallFailed(event.node, event.pg, nowMs);
+        break;
+      case 'manifest-committed':
+        this.onManifestCommitted(event.version, nowMs);
+        break;
+      case 'manifest-failed':
+        this.growth.onFailed(event.version, nowMs);
+        break;
+      case 'manifest-refused':
+        this.depose(event.promised, 'the manifest register promised a newer epoch');
+        break;
+      case 'tick':
+        this.onTick(nowMs);
+        break;
+      case 'close':
+        this.state = { kind: 'closed' };
+        break;
+      default:
+        assertNever(event, 'writer event');
+    }
+  }
+
+  // The way of a record out
+
+  private plan(count: number): void {
+    if (count <= this.growth.plannedCount) return;
+    for (const config of this.growth.plan(count)) this.addStream(config, NO_LSN, false);
+  }
+
+  private addStream(config: PgConfig, tail: Lsn, isCommitted: boolean): void {
+    this.tracker.addPg(config.pg, config.members, tail);
+    const links = config.members.map((member) => this.linkOf(member));
+    this.streams.push(new PgStream(this.term, config, links, isCommitted));
+    this.hardeningOf.push(0);
+  }
+
+  private linkOf(nodeId: NodeId): NodeLink {
+    let link = this.nodes.get(nodeId);
+    if (link === undefined) {
+      link = new NodeLink(nodeId);
+      this.nodes.set(nodeId, link);
+    }
+    return link;
+  }
+
+  private queue(stream: PgStream, record: RedoRecord): void {
+    stream.add(record);
+    this.unsealed.add(stream);
+  }
+
+  private proposeGrowth(nowMs: number): void {
+    const proposal = this.growth.nextProposal(nowMs);
+    if (proposal !== null) this.effects.push({ kind: 'commit-manifest', ...proposal });
+  }
+
+  private sealAll(nowMs: number): void {
+    for (const stream of this.unsealed) this.seal(stream, nowMs);
+  }
+
+  private seal(stream: PgStream, nowMs: number): void {
+    const point = { vdl: this.vdl, tail: this.tracker.tailOf(stream.pg) };
+    if (stream.seal(this.limits, point, nowMs)) {
+      this.boundBacklog(stream);
+      for (const lane of stream.lanes) this.pump(lane, nowMs);
+    }
+    this.note(stream);
+    if (!stream.hasPending) this.unsealed.delete(stream);
+  }
+
+  private note(stream: PgStream): void {
+    const bytes = stream.hardeningBytes;
+    this.hardeningBytes += bytes - this.hardeningOf[stream.pg]!;
+    this.hardeningOf[stream.pg] = bytes;
+  }
+
+  private pump(lane: Lane, nowMs: number): void {
+    for (;;) {
+      const boxcar = lane.peek(nowMs, this.limits.maxInFlightBytesPerNode);
+      if (boxcar === null) return;
+      lane.onSent(nowMs);
+      if (boxcar.request.vdl > lane.toldVdl) lane.toldVdl = boxcar.request.vdl;
+      this.effects.push({ kind: 'append', node: lane.nodeId, request: boxcar.request });
+    }
+  }
+
+  private pumpNode(node: NodeLink, nowMs: number): void {
+    for (const lane of node.lanes) this.pump(lane, nowMs);
+  }
+
+  // Slow and dead nodes
+
+  private boundBacklog(stream: PgStream): void {
+    for (const { node } of stream.lanes) {
+      if (node.unackedBytes <= this.limits.maxUnackedBytesPerNode) continue;
+      this.dropIfSpared(node);
+    }
+  }
+
+  /** Invariant 5. */
+  private dropIfSpared(node: NodeLink): void {
+    const burdened = node.lanes.filter((lane) => !lane.isDropped && lane.unackedRecords > 0);
+    if (!burdened.every((lane) => this.streamOf(lane).canSpare(lane))) return;
+    for (const lane of burdened) lane.drop();
+    for (const lane of burdened) this.streamOf(lane).release();
+    this.log('warn', 'a storage node fell too far behind and is left to catch up by itself', {
+      node: node.nodeId,
+    });
+  }
+
+  /** Some node holds up more than its share and cannot be spared: the engine waits. */
+  private get isBacklogged(): boolean {
+    for (const node of this.nodes.values()) {
+      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) return true;
+    }
+    return false;
+  }
+
+  private onNodeUp(nodeId: NodeId, nowMs: number): void {
+    this.withNode(nodeId, (node) => {
+      node.isUp = true;
+      node.isFull = false;
+      for (const lane of node.lanes) {
+        lane.onStreamUp();
+        this.requestInstall(lane);
+        this.pump(lane, nowMs);
+      }
+    });
+  }
+
+  private onNodeDown(nodeId: NodeId): void {
+    this.withNode(nodeId, (node) => {
+      node.isUp = false;
+      node.isFull = false;
+      for (const lane of node.lanes) lane.rewind();
+    });
+  }
+
+  private requestInstall(lane: Lane): void {
+    const pg = lane.pgIndex as PgIndex;
+    if (lane.install !== 'needed' || !this.hasPg(pg)) return;
+    lane.install = 'asked';
+    this.manifestBytes ??= encodeManifest(this.growth.manifest);
+    const { clusterId, volume, epoch } = this.term;
+    const request = { clusterId, volume, epoch, manifest: this.manifestBytes, retention: this.retention, pg };
+    this.effects.push({ kind: 'install', node: lane.nodeId, request });
+  }
+
+  private onInstallReply(nodeId: NodeId, pg: PgIndex, reply: InstallReply, nowMs: number): void {
+    const lane = this.streams[pg]?.laneOf(nodeId);
+    if (lane === undefined || this.isDeposing(reply.refusal)) return;
+    if (reply.installed && reply.refusal === null) {
+      lane.install = 'done';
+      this.onScl(lane, reply.incarnation, reply.scl, nowMs);
+    } else this.onInstallFailed(nodeId, pg, nowMs);
+  }
+
+  private onInstallFailed(nodeId: NodeId, pg: PgIndex, nowMs: number): void {
+    const lane = this.streams[pg]?.laneOf(nodeId);
+    if (lane === undefined || lane.install !== 'asked') return;
+    lane.install = 'needed';
+    lane.pause(nowMs);
+  }
+
+  private onManifestCommitted(version: number, nowMs: number): void {
+    const added = this.growth.onCommitted(version);
+    this.manifestBytes = null;
+    for (const { pg } of added) {
+      const stream = this.streams[pg]!;
+      stream.isCommitted = true;
+      for (const lane of stream.lanes) if (lane.node.isUp) this.requestInstall(lane);
+    }
+    this.log('info', 'the volume grew', { pgCount: this.growth.committedCount });
+    this.releaseHeld();
+    this.proposeGrowth(nowMs);
+    this.sealAll(nowMs);
+  }
+
+  private releaseHeld(): void {
+    let released = 0;
+    for (const mtr of this.held) {
+      if (mtr.highestPg >= this.growth.committedCount) break;
+      for (const { pg, record } of mtr.records) {
+        this.heldBytes -= recordSizeBytes(record);
+        this.queue(this.streams[pg]!, record);
+      }
+      released += 1;
+    }
+    this.held = this.held.slice(released);
+  }
+
+  // What comes back
+
+  private onAppendReply(nodeId: NodeId, reply: AppendReply, nowMs: number): void {
+    if (reply.volume !== this.volume || !sameEpoch(reply.epoch, this.epoch)) return;
+    const lane = this.streams[reply.pg]?.laneOf(nodeId);
+    if (lane === undefined) return;
+    if (reply.refusal === null) {
+      this.onScl(lane, reply.incarnation, reply.scl, nowMs);
+      return;
+    }
+    if (this.isDeposing(reply.refusal)) return;
+    this.onRefusal(lane, reply.refusal, nowMs);
+  }
+
+  /** The node's own matter: it gets the boxcars again later, and the manifest first where that may be what it lacks. */
+  private onRefusal(lane: Lane, refusal: Refusal, nowMs: number): void {
+    if (lane.isPaused(nowMs)) return;
+    lane.pause(nowMs);
+    if (refusal.code !== 'DISK_FULL' && refusal.code !== 'OVERLOADED' && refusal.code !== 'QUARANTINED') {
+      if (lane.install === 'done') lane.install = 'needed';
+    }
+    this.log('warn', 'a storage node refused records', {
+      node: lane.nodeId,
+      pg: lane.pgIndex,
+      code: refusal.code,
+      reason: refusal.message,
+    });
+  }
+
+  private onHeartbeatReply(nodeId: NodeId, incarnation: string, grant: HeartbeatGrant, nowMs: number): void {
+    if (grant.volume !== this.volume || !sameEpoch(grant.epoch, this.epoch)) return;
+    if (this.isDeposing(grant.refusal) || grant.refusal !== null) return;
+    for (const { pg, scl, verified } of grant.pgs) {
+      const lane = this.streams[pg]?.laneOf(nodeId);
+      if (lane !== undefined && verified) this.onScl(lane, incarnation, scl, nowMs);
+    }
+  }
+
+  private onScl(lane: Lane, incarnation: string, scl: Lsn, nowMs: number): void {
+    const pg = lane.pgIndex as PgIndex;
+    const stream = this.streams[pg]!;
+    const before = this.tracker.vdl;
+    // An SCL past what was sent proves nothing, and one of an incarnation left behind is stale: neither moves the lane.
+    if (scl > this.tracker.lastSentLsnOf(pg)) return;
+    const { vcl, vdl } = this.tracker.onScl(pg, lane.nodeId, incarnation, scl);
+    const known = this.tracker.pgTracker(pg);
+    if (known.incarnationOf(lane.nodeId) !== incarnation) return;
+    lane.onScl(incarnation, scl, nowMs);
+    stream.onPgcl(known.pgcl);
+    stream.release();
+    this.note(stream);
+    if (vdl > before) {
+      this.isStalled = false;
+      this.waitingSinceMs = this.head > vdl ? nowMs : null;
+      this.effects.push({ kind: 'durable', vcl, vdl });
+    }
+    this.sealAll(nowMs);
+    this.pumpNode(lane.node, nowMs);
+  }
+
+  private onTick(nowMs: number): void {
+    this.isStalled = this.waitingSinceMs !== null && nowMs - this.waitingSinceMs >= this.limits.stallMs;
+    this.proposeGrowth(nowMs);
+    this.sealAll(nowMs);
+    for (const node of this.nodes.values()) {
+      if (!node.isUp) continue;
+      for (const lane of node.lanes) {
+        if (!lane.isPaused(nowMs)) this.requestInstall(lane);
+        if (lane.isSilent(nowMs, this.limits.resendMs)) lane.rewind();
+        this.pump(lane, nowMs);
+      }
+      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) this.dropIfSpared(node);
+    }
+  }
+
+  /** Invariant 4. Returns whether the term is over. */
+  private isDeposing(refusal: Refusal | null): boolean {
+    if (refusal?.code !== 'STALE_EPOCH' || refusal.promised === null) return false;
+    if (compareEpochs(refusal.promised, this.epoch) <= 0) return false;
+    this.depose(refusal.promised, refusal.message);
+    return true;
+  }
+
+  private depose(by: Epoch, how: string): void {
+    if (this.state.kind !== 'open') return;
+    this.state = { kind: 'deposed', by };
+    // Nothing decided in this step goes out any more, except what was durable before.
+    this.effects = this.effects.filter((effect) => effect.kind === 'durable' || effect.kind === 'log');
+    this.effects.push({ kind: 'deposed', by, how });
+  }
+
+  private withNode(nodeId: NodeId, action: (node: NodeLink) => void): void {
+    const node = this.nodes.get(nodeId);
+    if (node !== undefined) action(node);
+  }
+
+  private streamOf(lane: Lane): PgStream {
+    return this.streams[lane.pgIndex]!;
+  }
+
+  private log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
+    this.effects.push({ kind: 'log', level, message, fields: { volume: this.volume, ...fields } });
+  }
+}
+
+export function deposedError(epoch: Epoch, by: Epoch): TidemarkError {
+  return new TidemarkError(
+    'DEPOSED',
+    `this writer's term ${formatEpoch(epoch)} ended: ${formatEpoch(by)} was promised by a storage node`,
+    { nextStep: 'Open the volume again, or send the request to the compute node that holds it now.' },
+  );
+}
