@@ -270,7 +270,9 @@ class MemoryConnection implements EngineConnection {
   }
 
   async #runStatement(step: number, statement: Statement, options: RunOptions): Promise<void> {
-    const prepared = await this.#prepare(statement.sql.replace(/^BEGIN\s+TRANSACTION\s+READONLY/i, 'BEGIN'));
+    const readonly = /^begin\s+transaction\s+readonly/i.test(statement.sql);
+    if (readonly) this.#database.exec('pragma query_only = 1');
+    const prepared = await this.#prepare(readonly ? 'BEGIN' : statement.sql);
     try {
       this.#bind(prepared, statement);
       if (
@@ -321,7 +323,9 @@ class MemoryConnection implements EngineConnection {
   }
 
   #unlockIfDone(): void {
-    if (this.isAutocommit) this.#engine.unlockWriter(this);
+    if (!this.isAutocommit || this.#closed) return;
+    this.#database.exec('pragma query_only = 0');
+    this.#engine.unlockWriter(this);
   }
 
   #result(): ProgramResult {
