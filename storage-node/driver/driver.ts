@@ -1,0 +1,314 @@
+/**
+ * Runs a storage node's core against the real world: events in, effects out (core/effects.ts), nothing decided here that is about the protocol.
+ *
+ * Invariants
+ * 1. The core runs one step at a time; effects of a step are carried out in order before the next event.
+ * 2. A persist's home ops go to the store at once and to the journal with its next entry; `whenDurable` follows when the entry is synced.
+ *    So effects that ride on persists leave in the order of the persists.
+ * 3. A query reads what every persist and write before it wrote: it waits for the store's writer (store-writer.ts).
+ * 4. A failed assertion, disk or store ends the node: nothing is sent any more, `onFatal` is called once.
+ * 5. Damage found in the journal is remembered in the guard until the core says that all is intact again: it must not be forgotten
+ *    with the ring space it was found in.
+ */
+import type { Logger } from '../../src/adapters/logger.ts';
+import type { OutgoingReply, RequestId, ServerHandlers } from '../../src/adapters/grpc/server.ts';
+import { assertNever } from '../../src/base/assert.ts';
+import { type ErrorCode, TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
+import type { Clock, KvOp, KvStore, Now } from '../../src/env/env.ts';
+import type { StorageNodeClient } from '../../src/env/transport.ts';
+import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
+import type { AppendRequest } from '../../src/messages/messages.ts';
+import type { Journal } from '../adapters/journal.ts';
+import type {
+  CoreEffect,
+  CoreEvent,
+  DurableOp,
+  JournalRecovery,
+  NodeReply,
+  NodeRequest,
+  PeerReply,
+  StoreQuery,
+  StoreResult,
+} from '../core/effects.ts';
+import type { Gauges } from './gauges.ts';
+import type { StoreWriter } from './store-writer.ts';
+
+/** The core as the driver sees it: StorageNodeCore, or a script of a test. */
+export interface Core {
+  step(event: CoreEvent, now: Now): readonly CoreEffect[];
+  /** All of the journal's entries have been admitted again, as far as they were missing. */
+  readonly isReady: boolean;
+  /** No segment is in quarantine, no register in doubt. */
+  readonly isIntact: boolean;
+  readonly incarnation: string;
+}
+
+/** The way requests came: where replies go. */
+export interface ReplyPort {
+  reply(id: RequestId, reply: OutgoingReply): void;
+  pauseAppends(): void;
+  resumeAppends(): void;
+}
+
+export interface DriverOptions {
+  readonly core: Core;
+  readonly journal: Journal;
+  readonly store: KvStore;
+  readonly storeWriter: StoreWriter;
+  readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'isDiskNearlyFull'>;
+  readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onFatal: (error: Error) => void;
+}
+
+const TICK_MS = 50;
+/** A peer answers this in any state, or not at all. Waits in the core are longer. */
+const PEER_CALL_TIMEOUT_MS = 2_000;
+/** Bytes on their way to the disk at which appends are no longer read, and at which they are again. */
+const PAUSE_APPENDS_BYTES = 16 * MIB;
+const RESUME_APPENDS_BYTES = 4 * MIB;
+/** How long the end of a background write is kept from the core while foreground writes wait: background work is paced by it. */
+const BACKGROUND_PAUSE_MS = 5;
+/** Guard key of invariant 5; not the core's. */
+const DAMAGE_KEY = 'driver/damage';
+
+export class StorageNodeDriver implements ServerHandlers {
+  readonly #options: DriverOptions;
+  readonly #core: Core;
+  readonly #events: CoreEvent[] = [];
+  #isStepping = false;
+  #isStopped = false;
+  #replies: ReplyPort | null = null;
+  #areAppendsPaused = false;
+  #isReplayed = false;
+  #isDamageKnown = false;
+  #wasDiskNearlyFull = false;
+  #ticker: NodeJS.Timeout | null = null;
+
+  constructor(options: DriverOptions) {
+    this.#options = options;
+    this.#core = options.core;
+  }
+
+  start(recovery: JournalRecovery, incarnationSeed: string): void {
+    this.#post({ kind: 'start', recovery: this.#rememberDamage(recovery), incarnationSeed });
+    this.#ticker = setInterval(() => this.#onTick(), TICK_MS);
+  }
+
+  /** Requests may come from now on. */
+  serve(replies: ReplyPort): void {
+    this.#replies = replies;
+  }
+
+  onRequest = (id: RequestId, request: NodeRequest): void => {
+    if (request.method === 'append' && this.#options.gauges.isDiskNearlyFull) {
+      this.#reply(id, this.#refuseForSpace(request.body));
+      return;
+    }
+    this.#post({ kind: 'request', replyTo: id, request });
+  };
+
+  onAbandoned = (id: RequestId): void => {
+    this.#post({ kind: 'abandoned', replyTo: id });
+  };
+
+  /** No step is made any more; what is on its way to the disk still arrives. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#events.length = 0;
+    if (this.#ticker !== null) clearInterval(this.#ticker);
+  }
+
+  #post(event: CoreEvent): void {
+    if (this.#isStopped) return;
+    this.#events.push(event);
+    if (!this.#isStepping) this.#step();
+  }
+
+  #step(): void {
+    this.#isStepping = true;
+    try {
+      for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
+        const effects = this.#core.step(event, this.#options.clock.now());
+        for (const effect of effects) this.#carryOut(effect);
+        if (!this.#isReplayed && this.#core.isReady) {
+          this.#isReplayed = true;
+          this.#options.journal.replayed();
+        }
+      }
+    } catch (error) {
+      this.fail(error as Error);
+    } finally {
+      this.#isStepping = false;
+    }
+  }
+
+  #carryOut(effect: CoreEffect): void {
+    if (this.#isStopped) return;
+    switch (effect.kind) {
+      case 'persist':
+        this.#persist(effect.ops, effect.whenDurable);
+        return;
+      case 'write':
+        this.#options.storeWriter.put(effect.ops, () => this.#onBackgroundWritten(effect.token));
+        return;
+      case 'query':
+        this.#options.storeWriter.whenWritten(() => void this.#query(effect.token, effect.queries));
+        return;
+      case 'reply':
+        this.#reply(effect.to, effect.reply);
+        return;
+      case 'call':
+        void this.#call(effect);
+        return;
+      case 'log':
+        this.#options.logger.log(effect.level, effect.message, effect.fields);
+        return;
+      case 'fatal':
+        this.fail(new TidemarkError(effect.code as ErrorCode, effect.message));
+        return;
+      default:
+        assertNever(effect, 'effect');
+    }
+  }
+
+  #persist(ops: readonly DurableOp[], whenDurable: readonly CoreEffect[]): void {
+    const { storeWriter, journal } = this.#options;
+    storeWriter.put(homeOps(ops));
+    journal.append(ops, () => this.#onDurable(whenDurable));
+    this.#updateBackpressure();
+  }
+
+  #onDurable(effects: readonly CoreEffect[]): void {
+    try {
+      for (const effect of effects) this.#carryOut(effect);
+    } catch (error) {
+      this.fail(error as Error);
+    }
+    if (this.#areAppendsPaused) this.#updateBackpressure();
+  }
+
+  #onBackgroundWritten(token: number): void {
+    const isBusy = this.#options.journal.queuedBytes > 0;
+    if (!isBusy) this.#post({ kind: 'written', token });
+    else setTimeout(() => this.#post({ kind: 'written', token }), BACKGROUND_PAUSE_MS);
+  }
+
+  async #query(token: number, queries: readonly StoreQuery[]): Promise<void> {
+    try {
+      const results = await Promise.all(queries.map((query) => this.#read(query)));
+      this.#post({ kind: 'query-result', token, results });
+    } catch (error) {
+      this.fail(error as Error);
+    }
+  }
+
+  async #read(query: StoreQuery): Promise<StoreResult> {
+    const { store } = this.#options;
+    if (query.kind === 'getMany') return { kind: 'getMany', values: await store.getMany(query.keys) };
+    return { kind: 'range', entries: await store.range(query) };
+  }
+
+  #reply(id: RequestId, reply: NodeReply): void {
+    this.#replies?.reply(id, reply.method === 'status' ? this.#withGauges(reply) : reply);
+  }
+
+  #withGauges(reply: Extract<NodeReply, { method: 'status' }>): NodeReply {
+    const { diskBytes, memoryBytes } = this.#options.gauges;
+    return { method: 'status', body: { ...reply.body, diskBytes, memoryBytes } };
+  }
+
+  async #call({ peer, token, request }: Extract<CoreEffect, { kind: 'call' }>): Promise<void> {
+    const client = this.#options.peer(peer);
+    if (client === null) {
+      // In a later turn: an event must not come from within the step that caused it.
+      queueMicrotask(() =>
+        this.#post({
+          kind: 'peer-failed',
+          token,
+          message: `storage node ${peer} is not in the configuration`,
+        }),
+      );
+      return;
+    }
+    try {
+      const body = await client.call(request.method, request.body, { timeoutMs: PEER_CALL_TIMEOUT_MS });
+      this.#post({ kind: 'peer-reply', token, reply: { method: request.method, body } as PeerReply });
+    } catch (error) {
+      this.#post({ kind: 'peer-failed', token, message: (error as Error).message });
+    }
+  }
+
+  #onTick(): void {
+    this.#post({ kind: 'tick' });
+    this.#updateBackpressure();
+    this.#forgetHealedDamage();
+    this.#reportDisk();
+  }
+
+  #updateBackpressure(): void {
+    const { journal, storeWriter } = this.#options;
+    const queuedBytes = Math.max(journal.queuedBytes, storeWriter.queuedBytes);
+    if (!this.#areAppendsPaused && queuedBytes > PAUSE_APPENDS_BYTES) {
+      this.#areAppendsPaused = true;
+      this.#replies?.pauseAppends();
+    } else if (this.#areAppendsPaused && queuedBytes < RESUME_APPENDS_BYTES) {
+      this.#areAppendsPaused = false;
+      this.#replies?.resumeAppends();
+    }
+  }
+
+  #rememberDamage(recovery: JournalRecovery): JournalRecovery {
+    const guard = new Map(recovery.guard);
+    const wasDamaged = guard.delete(DAMAGE_KEY);
+    this.#isDamageKnown = recovery.damaged || wasDamaged;
+    if (recovery.damaged && !wasDamaged) {
+      const value = Buffer.from(recovery.findings.join('\n').slice(0, 1_000));
+      this.#persist([{ kind: 'guard', key: DAMAGE_KEY, value }], []);
+    }
+    const findings = wasDamaged
+      ? [...recovery.findings, 'damage found at an earlier start has not been healed yet']
+      : recovery.findings;
+    return { ...recovery, guard, findings, damaged: this.#isDamageKnown };
+  }
+
+  #forgetHealedDamage(): void {
+    if (!this.#isDamageKnown || !this.#core.isReady || !this.#core.isIntact) return;
+    this.#isDamageKnown = false;
+    this.#persist([{ kind: 'guard', key: DAMAGE_KEY, value: null }], []);
+    this.#options.logger.log('info', 'the damage found in the journal is healed');
+  }
+
+  #reportDisk(): void {
+    const isNearlyFull = this.#options.gauges.isDiskNearlyFull;
+    if (isNearlyFull === this.#wasDiskNearlyFull) return;
+    this.#wasDiskNearlyFull = isNearlyFull;
+    if (isNearlyFull) this.#options.logger.log('error', 'the disk is nearly full: appends are refused');
+    else this.#options.logger.log('info', 'the disk has room again: appends are taken');
+  }
+
+  #refuseForSpace({ volume, pg, epoch }: AppendRequest): NodeReply {
+    const refusal = {
+      code: 'DISK_FULL',
+      message: 'the disk of this storage node is nearly full',
+      promised: null,
+    } as const;
+    const { incarnation } = this.#core;
+    return { method: 'append', body: { volume, pg, epoch, scl: NO_LSN, incarnation, refusal } };
+  }
+
+  fail(error: Error): void {
+    if (this.#isStopped) return;
+    this.stop();
+    this.#options.journal.abandon();
+    this.#options.onFatal(error);
+  }
+}
+
+function homeOps(ops: readonly DurableOp[]): readonly KvOp[] {
+  return ops
+    .filter((op) => op.kind === 'home')
+    .map(({ key, value }) => (value === null ? { type: 'del', key } : { type: 'put', key, value }));
+}

@@ -1,0 +1,54 @@
+/** What a storage node's process knows of its machine: memory, disk used, disk left. Read now and then, in the background. */
+import { statfs } from 'node:fs/promises';
+import { MIB } from '../../src/base/limits.ts';
+
+/** Free space below which appends are refused: room for what compaction writes before it deletes. */
+const MIN_FREE_BYTES = 256 * MIB;
+/** ... but on a small disk no more than this share of it. */
+const MIN_FREE_SHARE = 0.05;
+const INTERVAL_MS = 2_000;
+
+export class Gauges {
+  readonly #directory: string;
+  readonly #usedBytes: () => Promise<number>;
+  #diskBytes = 0;
+  #isDiskNearlyFull = false;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(directory: string, usedBytes: () => Promise<number>) {
+    this.#directory = directory;
+    this.#usedBytes = usedBytes;
+  }
+
+  async start(): Promise<void> {
+    await this.refresh();
+    this.#timer = setInterval(() => void this.refresh(), INTERVAL_MS);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+  }
+
+  get diskBytes(): number {
+    return this.#diskBytes;
+  }
+
+  get memoryBytes(): number {
+    return process.memoryUsage.rss();
+  }
+
+  get isDiskNearlyFull(): boolean {
+    return this.#isDiskNearlyFull;
+  }
+
+  /** A reading that fails keeps the last one: a disk that is really gone is noticed by writes. */
+  async refresh(): Promise<void> {
+    try {
+      const { bavail, bsize, blocks } = await statfs(this.#directory);
+      this.#isDiskNearlyFull = bavail * bsize < Math.min(MIN_FREE_BYTES, blocks * bsize * MIN_FREE_SHARE);
+      this.#diskBytes = await this.#usedBytes();
+    } catch {
+      return;
+    }
+  }
+}

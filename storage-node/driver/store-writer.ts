@@ -1,0 +1,95 @@
+/**
+ * One writer in front of the store: batches go in the order they were given, one at a time, and what waits goes out together.
+ *
+ * Invariants
+ * 1. The store sees all operations in the order of `put`, whether they came with a persist or from background work.
+ * 2. `whenWritten` callbacks run after everything given before them is in the store: a query behind them reads all the core has written.
+ * 3. After a failure nothing more is written or called.
+ */
+import type { KvOp, KvStore } from '../../src/env/env.ts';
+import { MIB } from '../../src/base/limits.ts';
+
+/** One batch to the store: larger ones would hold up those behind them. */
+const MAX_BATCH_BYTES = 1 * MIB;
+
+interface Waiting {
+  readonly ops: readonly KvOp[];
+  readonly sizeBytes: number;
+  readonly whenWritten: (() => void) | null;
+}
+
+export class StoreWriter {
+  readonly #store: Pick<KvStore, 'batch'>;
+  readonly #onFatal: (error: Error) => void;
+  #queue: Waiting[] = [];
+  #queuedBytes = 0;
+  #isWriting = false;
+  #hasFailed = false;
+
+  constructor(store: Pick<KvStore, 'batch'>, onFatal: (error: Error) => void) {
+    this.#store = store;
+    this.#onFatal = onFatal;
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  put(ops: readonly KvOp[], whenWritten: (() => void) | null = null): void {
+    if (this.#hasFailed || (ops.length === 0 && whenWritten === null)) return;
+    const sizeBytes = sizeOf(ops);
+    this.#queue.push({ ops, sizeBytes, whenWritten });
+    this.#queuedBytes += sizeBytes;
+    if (!this.#isWriting) void this.#writeQueued();
+  }
+
+  /** Calls back, at once if nothing is on its way, when all given so far is in the store. */
+  whenWritten(callback: () => void): void {
+    if (this.#hasFailed) return;
+    if (this.#queue.length === 0 && !this.#isWriting) callback();
+    else this.put([], callback);
+  }
+
+  /** Never resolves after a failure. */
+  written(): Promise<void> {
+    return new Promise((resolve) => this.whenWritten(resolve));
+  }
+
+  async #writeQueued(): Promise<void> {
+    this.#isWriting = true;
+    try {
+      while (this.#queue.length > 0 && !this.#hasFailed) await this.#writeBatch(this.#takeBatch());
+    } catch (error) {
+      this.#hasFailed = true;
+      this.#queue = [];
+      this.#onFatal(error as Error);
+    }
+    this.#isWriting = false;
+  }
+
+  async #writeBatch(batch: readonly Waiting[]): Promise<void> {
+    const ops = batch.flatMap(({ ops: own }) => own);
+    if (ops.length > 0) await this.#store.batch(ops, { sync: false });
+    for (const { sizeBytes, whenWritten } of batch) {
+      this.#queuedBytes -= sizeBytes;
+      whenWritten?.();
+    }
+  }
+
+  #takeBatch(): readonly Waiting[] {
+    let count = 0;
+    let sizeBytes = 0;
+    for (const { sizeBytes: next } of this.#queue) {
+      if (count > 0 && sizeBytes + next > MAX_BATCH_BYTES) break;
+      sizeBytes += next;
+      count += 1;
+    }
+    return this.#queue.splice(0, count);
+  }
+}
+
+function sizeOf(ops: readonly KvOp[]): number {
+  let sizeBytes = 0;
+  for (const op of ops) sizeBytes += op.key.length + (op.type === 'put' ? op.value.length : 0);
+  return sizeBytes;
+}
