@@ -90,16 +90,9 @@ export class StorageNodeCore implements NodeContext {
     return this.phase === 'ready';
   }
 
-  /** Nothing that was lost is still missed: what the driver remembers of damage may be forgotten. */
-  get isIntact(): boolean {
-    if (!this.isReady || !this.registers.isTrusted) return false;
-    for (const segment of this.segments.all()) if (segment.isQuarantined) return false;
-    return true;
-  }
-
   /**
-   * Nothing that was lost is still being made good: no register in doubt, no segment that waits for its peers. (A segment in conflict
-   * with itself does not heal and remembers that on its own.)
+   * Nothing that was lost is still being made good: no register in doubt, no segment that waits for its peers: what the driver
+   * remembers of damage may be forgotten. (A segment in conflict with itself does not heal and remembers that on its own.)
    */
   get isIntact(): boolean {
     if (this.phase !== 'ready' || !this.registers.isTrusted) return false;
