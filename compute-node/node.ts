@@ -12,9 +12,9 @@ import type { StorageNodeClient } from '../src/env/transport.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
 import type { ClusterNode } from '../src/register/values.ts';
 import { openDirectory, type VolumeDirectory } from './driver/directory.ts';
-import { Heartbeats } from './driver/heartbeats.ts';
 import { openVolume } from './driver/open-volume.ts';
 import type { StorageNodeClients } from './driver/registers.ts';
+import { StorageLinks } from './driver/storage-links.ts';
 import { takeOverVolume } from './driver/take-over.ts';
 import type { EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
@@ -62,7 +62,7 @@ export class ComputeNode {
   readonly #options: ComputeNodeOptions;
   readonly #clients: StorageNodeClients;
   readonly #directory: VolumeDirectory;
-  readonly #heartbeats: Heartbeats;
+  readonly #links: StorageLinks;
   readonly #registry: VolumeRegistry;
 
   /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
@@ -88,7 +88,7 @@ export class ComputeNode {
     this.#options = options;
     this.#clients = clients;
     this.#directory = directory;
-    this.#heartbeats = new Heartbeats({
+    this.#links = StorageLinks.open({
       clients,
       clusterId: directory.cluster.clusterId,
       computeId: options.computeId,
@@ -159,7 +159,7 @@ export class ComputeNode {
   /** Hardens what was handed over (bounded), gives leases back, disconnects. */
   async close(): Promise<void> {
     await this.#registry.close();
-    this.#heartbeats.close();
+    this.#links.close();
     this.#directory.close();
     closeAll(this.#clients);
   }
@@ -172,7 +172,7 @@ export class ComputeNode {
         nextStep: `List volumes with 'tidemark volumes', or make it with 'tidemark volumes create ${name}'.`,
       });
     }
-    const { cluster, registers } = this.#directory;
+    const { cluster } = this.#directory;
     const takenOver = await takeOverVolume({
       name: found,
       cluster,
@@ -187,10 +187,9 @@ export class ComputeNode {
     const log = openVolume({
       takenOver,
       cluster,
-      clients: this.#clients,
-      heartbeats: this.#heartbeats,
-      registers,
+      links: this.#links,
       clock: nodeClock,
+      random: nodeRandom,
       crc32: nodeCrc32,
       commitTimeoutMs,
       logger,
