@@ -305,7 +305,8 @@ export class Proposer {
     const lost = this.count('no') + this.count('unreached');
     if (COPIES - lost >= WRITE_QUORUM) return [];
     const { phase } = this;
-    const outcomeUnknown = phase.kind === 'accepting' && phase.isOwn && this.count('no') < COPIES;
+    // Even six refusals prove nothing: one of them may have accepted a first time, its answer lost, and refused when asked again.
+    const outcomeUnknown = phase.kind === 'accepting' && phase.isOwn;
     const doing = phase.kind === 'accepting' ? 'accepted' : 'promised';
     const detail = this.refusals.length === 0 ? '' : ` (${this.refusals.join('; ')})`;
     const message = `${this.count('yes')} of ${COPIES} ${doing}, ${lost} did not${detail}`;
