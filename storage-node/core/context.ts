@@ -46,6 +46,8 @@ export interface NodeContext {
   /** Readings of the step that runs. */
   now: Now;
   readonly startedAtMs: number;
+  /** The journal was damaged and the other nodes have not told yet what this one may have forgotten. */
+  readonly isInDoubt: boolean;
 
   emit(effect: CoreEffect): void;
   /** Durable first, then `replies`, in order with all earlier ones; with no ops a barrier behind what is on its way. */

@@ -107,7 +107,13 @@ function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullReco
   if (ops.length > 0) ctx.persist(ops, []);
 }
 
-function adoptManifest(ctx: NodeContext, segment: Segment, peer: NodeId, bytes: Uint8Array): DurableOp[] {
+/** Installs a peer's manifest if it is newer, above the promise, and fits. */
+export function adoptManifest(
+  ctx: NodeContext,
+  segment: Segment,
+  peer: NodeId,
+  bytes: Uint8Array,
+): DurableOp[] {
   const known = segment.manifest;
   if (known !== null && sameBytes(known.bytes, bytes)) return [];
   const manifest = readManifest(bytes);

@@ -11,6 +11,7 @@
 import { assertNever } from '../../src/base/assert.ts';
 import { isTidemarkError } from '../../src/base/errors.ts';
 import type { Crc32, Now } from '../../src/env/env.ts';
+import type { NodeId } from '../../src/log/lsn.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import { onAppend } from './append.ts';
@@ -18,6 +19,7 @@ import { coalesceRound, freshenPages, isRoundDue } from './coalesce.ts';
 import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
 import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import { discoverFrom } from './discovery.ts';
 import { gossipIfDue, onPullRecords } from './gossip.ts';
 import { onHeartbeat } from './heartbeats.ts';
 import { Leases } from './leases.ts';
@@ -41,6 +43,8 @@ import { statusOf } from './status.ts';
 import { onFence, onInstall, onInventory } from './takeover.ts';
 import { ValueCodec } from './values.ts';
 
+/** One peer is asked at such intervals which segments this node should have. */
+const DISCOVERY_INTERVAL_MS = 5_000;
 /** Pause between attempts to repair the registers, and after background work met damage. */
 const RETRY_PAUSE_MS = 1_000;
 
@@ -72,6 +76,8 @@ export class StorageNodeCore implements NodeContext {
   private held: HeldReply[] = [];
   private repairAtMs = 0;
   private isRepairing = false;
+  private discoverAtMs = 0;
+  private discoverCursor = 0;
   private readonly freshening = new Set<Segment>();
   private readonly pausedUntilMs = new Map<Segment, number>();
 
@@ -153,6 +159,7 @@ export class StorageNodeCore implements NodeContext {
   private *starting(event: Extract<CoreEvent, { kind: 'start' }>): Program<void> {
     yield* start(this, this.registers, event.recovery, event.incarnationSeed);
     this.phase = 'ready';
+    this.discoverAtMs = this.now.monotonicMs + DISCOVERY_INTERVAL_MS;
     this.log('info', 'storage node ready', {
       nodeId: this.options.nodeId,
       incarnation: this.incarnation,
@@ -252,6 +259,7 @@ export class StorageNodeCore implements NodeContext {
     this.releaseHeld();
     if (!this.registers.isTrusted && !this.isRepairing && this.now.monotonicMs >= this.repairAtMs)
       this.repair();
+    if (this.now.monotonicMs >= this.discoverAtMs) this.discover();
     for (const segment of this.segments.all()) {
       gossipIfDue(this, segment);
       if ((this.pausedUntilMs.get(segment) ?? 0) <= this.now.monotonicMs) this.workOn(segment);
@@ -304,9 +312,25 @@ export class StorageNodeCore implements NodeContext {
     }
   }
 
+  private discover(): void {
+    this.discoverAtMs = this.now.monotonicMs + DISCOVERY_INTERVAL_MS;
+    const peers = this.options.peers.filter(({ nodeId }) => nodeId !== this.options.nodeId);
+    const peer = peers[this.discoverCursor % Math.max(1, peers.length)];
+    this.discoverCursor += 1;
+    if (peer !== undefined) this.run(this.discovering(peer.nodeId));
+  }
+
+  private *discovering(peer: NodeId): Program<void> {
+    yield* discoverFrom(this, peer);
+  }
+
   private repair(): void {
     this.isRepairing = true;
     this.run(this.repairing());
+  }
+
+  get isInDoubt(): boolean {
+    return !this.registers.isTrusted;
   }
 
   private *repairing(): Program<void> {

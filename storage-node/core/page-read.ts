@@ -92,9 +92,7 @@ export function* readPages(
   levels: readonly Level[],
   pages: readonly PageNumber[],
 ): Program<readonly PageVersion[]> {
-  const searches = pages.map(
-    (page): Search => ({ page, history: [], deltas: [], base: null, rest: null }),
-  );
+  const searches = pages.map((page): Search => ({ page, history: [], deltas: [], base: null, rest: null }));
   const cacheable: Search[] = [];
   for (const level of levels) {
     const isOwn = level.segment.volume === point.volume;

@@ -5,12 +5,16 @@
  * value of every key. Three intact answers suffice. Quorums are four of six, so any two share two nodes; one forgetful acceptor
  * alone cannot break them, and what was decided with its vote is held by three of the other five, of which any three that answer include
  * one. Nodes that are under repair themselves refuse and do not count, so that several forgetful ones cannot vouch for each other.
+ *
+ * The same nodes tell which segments this one has, which it may have forgotten too (discovery.ts): a segment was installed on four, so any
+ * three of the other five include one that knows it.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { NO_EPOCH } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import type { NodeContext } from './context.ts';
 import type { DurableOp } from './effects.ts';
+import { discoverFrom } from './discovery.ts';
 import { type Program, callPeer } from './program.ts';
 import { CLUSTER_KEY, type Registers, clusterIdOf, joinCluster } from './registers.ts';
 
@@ -33,14 +37,12 @@ export function* repairRegisters(ctx: NodeContext, registers: Registers): Progra
   }
   let complete = 0;
   for (const peer of listed) {
-    if (yield* adoptFrom(ctx, registers, peer, keys, ops)) complete += 1;
+    if ((yield* adoptFrom(ctx, registers, peer, keys, ops)) && (yield* discoverFrom(ctx, peer)))
+      complete += 1;
   }
-  if (complete < NEEDED_PEERS) {
-    if (ops.length > 0) ctx.persist(ops, []);
-    return false;
-  }
-  registers.isTrusted = true;
   ctx.persist(ops, []);
+  if (complete < NEEDED_PEERS) return false;
+  registers.isTrusted = true;
   ctx.log('info', 'the registers agree with the other nodes again', { peers: complete, keys: keys.size });
   return true;
 }

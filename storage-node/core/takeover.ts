@@ -171,8 +171,10 @@ export function installManifest(
   return ops;
 }
 
+/** A node that may have forgotten segments cannot vouch for the emptiness of a new one. */
 export function addSegment(ctx: NodeContext, volume: Segment['volume'], pg: Segment['pg']): Segment {
   const segment = new Segment(volume, pg, ctx.crc32, ctx.limits);
+  if (ctx.isInDoubt) segment.quarantine = { kind: 'damaged', targets: new Map() };
   ctx.segments.add(segment);
   return segment;
 }

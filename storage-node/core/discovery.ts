@@ -1,0 +1,59 @@
+/**
+ * Discovery: which segments this node should have, learnt from the others. A node that was down when a protection group was made, or whose
+ * journal forgot one, hears of it here and adopts the manifest that names it a member; gossip then fills it.
+ */
+import { isTidemarkError } from '../../src/base/errors.ts';
+import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
+import type { NodeContext } from './context.ts';
+import { adoptManifest } from './gossip.ts';
+import { type Program, callPeer } from './program.ts';
+import { addSegment, readManifest } from './takeover.ts';
+import { configOf } from './manifests.ts';
+
+/** Returns whether `peer` has told all it knows. */
+export function* discoverFrom(ctx: NodeContext, peer: NodeId): Program<boolean> {
+  if (ctx.clusterId === '') return false;
+  try {
+    const answer = yield* callPeer(peer, { method: 'status', body: { clusterId: ctx.clusterId } });
+    if (answer.method !== 'status' || answer.body.refusal !== null) return false;
+    for (const { volume, pg } of answer.body.segments) {
+      if (ctx.segments.get(volume, pg)?.manifest == null && !(yield* adoptFrom(ctx, peer, volume, pg)))
+        return false;
+    }
+    return true;
+  } catch (error) {
+    if (isTidemarkError(error, 'UNAVAILABLE')) return false;
+    throw error;
+  }
+}
+
+type SegmentKey = Parameters<NodeContext['segments']['get']>;
+
+function* adoptFrom(
+  ctx: NodeContext,
+  peer: NodeId,
+  volume: SegmentKey[0],
+  pg: SegmentKey[1],
+): Program<boolean> {
+  const nothing = {
+    afterLsn: NO_LSN,
+    throughLsn: NO_LSN,
+    maxBytes: 0,
+    scl: NO_LSN,
+    vdl: NO_LSN,
+    tail: NO_LSN,
+  };
+  const body = { clusterId: ctx.clusterId, volume, pg, ...nothing };
+  const answer = yield* callPeer(peer, { method: 'pullRecords', body });
+  if (answer.method !== 'pullRecords') return false;
+  if (answer.body.refusal !== null && answer.body.refusal.code !== 'QUARANTINED') return false;
+  // A segment that was fenced and not yet installed has no manifest: there was nothing to forget.
+  if (answer.body.manifest.length === 0) return true;
+  const manifest = readManifest(answer.body.manifest);
+  if (manifest === null || manifest.volume !== volume) return false;
+  if (configOf(manifest, pg)?.members.includes(ctx.options.nodeId) !== true) return true;
+  const segment = ctx.segments.get(volume, pg) ?? addSegment(ctx, volume, pg);
+  ctx.persist(adoptManifest(ctx, segment, peer, answer.body.manifest), []);
+  ctx.log('info', 'heard of a segment that is missing here', { segment: segment.name, peer });
+  return true;
+}
