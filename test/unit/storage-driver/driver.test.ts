@@ -1,0 +1,420 @@
+/** The storage node's driver with a scripted core: order of effects, what waits for what, and how it stops. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { nodeClock } from '../../../src/adapters/clock.ts';
+import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
+import type { OutgoingReply } from '../../../src/adapters/grpc/server.ts';
+import { createLogger } from '../../../src/adapters/logger.ts';
+import { AssertionError } from '../../../src/base/assert.ts';
+import type { KvOp, KvRange, KvStore } from '../../../src/env/env.ts';
+import type { StorageNodeClient } from '../../../src/env/transport.ts';
+import type { NodeId } from '../../../src/log/lsn.ts';
+import { SECTOR_BYTES } from '../../../storage-node/adapters/journal-disk.ts';
+import { Journal } from '../../../storage-node/adapters/journal.ts';
+import type { CoreEffect, CoreEvent, DurableOp } from '../../../storage-node/core/effects.ts';
+import { type Core, StorageNodeDriver } from '../../../storage-node/driver/driver.ts';
+import { StoreWriter } from '../../../storage-node/driver/store-writer.ts';
+import { appendRequest } from '../../contract/transport/transport-suite.ts';
+import { emptyImage, type JournalImage, MemoryJournalDisk } from '../../support/memory-journal-disk.ts';
+import { MemoryKv } from '../../support/memory-kv.ts';
+
+const key = (value: number): Uint8Array => Uint8Array.of(1, value);
+const home = (at: number, value: string): DurableOp => ({
+  kind: 'home',
+  key: key(at),
+  value: Buffer.from(value),
+});
+const reply = (to: number): CoreEffect => ({
+  kind: 'reply',
+  to,
+  reply: { method: 'registerList', body: { keys: [String(to)], refusal: null } },
+});
+
+/** A store that can be held back. */
+class SlowStore implements KvStore {
+  readonly inner = new MemoryKv();
+  held: (() => void)[] | null = null;
+  readonly batches: number[] = [];
+  error: Error | null = null;
+
+  async batch(ops: readonly KvOp[], options: { readonly sync: boolean }): Promise<void> {
+    if (this.error !== null) throw this.error;
+    const { held } = this;
+    if (held !== null) await new Promise<void>((resolve) => held.push(resolve));
+    this.batches.push(ops.length);
+    await this.inner.batch(ops, options);
+  }
+  get = (at: Uint8Array): Promise<Uint8Array | undefined> => this.inner.get(at);
+  getMany = (keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> => this.inner.getMany(keys);
+  range = (query: KvRange): ReturnType<KvStore['range']> => this.inner.range(query);
+  close = (): Promise<void> => this.inner.close();
+
+  release(): void {
+    const held = this.held ?? [];
+    this.held = null;
+    for (const go of held) go();
+  }
+}
+
+class ScriptedCore implements Core {
+  isReady = true;
+  isIntact = true;
+  incarnation = '1.test';
+  readonly events: CoreEvent[] = [];
+  script: (event: CoreEvent) => readonly CoreEffect[] = () => [];
+
+  step(event: CoreEvent): readonly CoreEffect[] {
+    if (event.kind !== 'tick') this.events.push(event);
+    return event.kind === 'tick' ? [] : this.script(event);
+  }
+  kinds(): string[] {
+    return this.events.map((event) => event.kind);
+  }
+}
+
+interface Rig {
+  readonly core: ScriptedCore;
+  readonly store: SlowStore;
+  readonly disk: MemoryJournalDisk;
+  readonly journal: Journal;
+  readonly driver: StorageNodeDriver;
+  readonly replies: number[];
+  readonly sent: OutgoingReply[];
+  readonly paused: boolean[];
+  readonly fatal: Error[];
+  readonly lines: string[];
+  readonly calls: string[];
+  gauges: { diskBytes: number; memoryBytes: number; isDiskNearlyFull: boolean };
+}
+
+const rigs: Rig[] = [];
+afterEach(() => {
+  for (const rig of rigs.splice(0)) rig.driver.stop();
+});
+
+async function rig(
+  image: JournalImage = emptyImage(64 * SECTOR_BYTES),
+  prepare: (core: ScriptedCore) => void = () => {},
+): Promise<Rig> {
+  const core = new ScriptedCore();
+  prepare(core);
+  const store = new SlowStore();
+  const disk = new MemoryJournalDisk(image);
+  const fatal: Error[] = [];
+  const failed = (error: Error): void => driver.fail(error);
+  const storeWriter = new StoreWriter(store, failed);
+  const { journal, recovery } = await Journal.open({
+    disk,
+    crc32: nodeCrc32,
+    flushStore: () => storeWriter.written(),
+    onFatal: failed,
+  });
+  const lines: string[] = [];
+  const calls: string[] = [];
+  const gauges = { diskBytes: 11, memoryBytes: 22, isDiskNearlyFull: false };
+  const peer = {
+    nodeId: 'az1-b' as NodeId,
+    call: async (method: string) => {
+      calls.push(method);
+      if (method === 'status') throw new Error('not reached');
+      return { keys: [], refusal: null };
+    },
+  } as unknown as StorageNodeClient;
+  const driver = new StorageNodeDriver({
+    core,
+    journal,
+    store,
+    storeWriter,
+    gauges,
+    peer: (nodeId) => (nodeId === peer.nodeId ? peer : null),
+    clock: nodeClock,
+    logger: createLogger({ format: 'text', write: (line) => lines.push(line) }),
+    onFatal: (error) => fatal.push(error),
+  });
+  const made: Rig = {
+    core,
+    store,
+    disk,
+    journal,
+    driver,
+    replies: [],
+    sent: [],
+    paused: [],
+    fatal,
+    lines,
+    calls,
+    gauges,
+  };
+  rigs.push(made);
+  driver.serve({
+    reply: (id, body) => {
+      made.replies.push(id);
+      made.sent.push(body);
+    },
+    pauseAppends: () => made.paused.push(true),
+    resumeAppends: () => made.paused.push(false),
+  });
+  driver.start(recovery, 'seed');
+  return made;
+}
+
+const list = (id: number, driver: StorageNodeDriver): void =>
+  driver.onRequest(id, { method: 'registerList', body: { clusterId: '', prefix: '' } });
+
+describe('storage node driver', () => {
+  it('lets a reply that rides on a persist out only when the entry is synced', async () => {
+    const { core, driver, disk, replies } = await rig();
+    let release = (): void => {};
+    const write = disk.writeRing.bind(disk);
+    disk.writeRing = async (offset, bytes) => {
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      await write(offset, bytes);
+    };
+    core.script = (event) =>
+      event.kind === 'request'
+        ? [{ kind: 'persist', ops: [home(1, 'a')], whenDurable: [reply(event.replyTo)] }]
+        : [];
+    list(1, driver);
+    await sleep(20);
+    expect(replies).toEqual([]);
+    release();
+    await sleep(20);
+    expect(replies).toEqual([1]);
+  });
+
+  it('keeps the order of persists, those without ops included', async () => {
+    const { core, driver, replies } = await rig();
+    core.script = (event) => {
+      if (event.kind !== 'request') return [];
+      const ops = event.replyTo % 3 === 0 ? [] : [home(event.replyTo, 'x')];
+      return [{ kind: 'persist', ops, whenDurable: [reply(event.replyTo)] }];
+    };
+    for (let id = 1; id <= 30; id++) {
+      list(id, driver);
+      if (id % 7 === 0) await sleep(2);
+    }
+    await sleep(30);
+    expect(replies).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
+  });
+
+  it('shows a query what was persisted and written before it, and puts the batches of a turn together', async () => {
+    const { core, driver, store } = await rig();
+    store.held = [];
+    core.script = (event) =>
+      event.kind === 'request'
+        ? [
+            { kind: 'persist', ops: [home(1, 'persisted')], whenDurable: [] },
+            { kind: 'write', ops: [{ type: 'put', key: key(2), value: Buffer.from('written') }], token: 5 },
+            {
+              kind: 'query',
+              token: 6,
+              queries: [
+                { kind: 'getMany', keys: [key(1), key(2)] },
+                { kind: 'range', gte: key(0), lt: key(9) },
+              ],
+            },
+            { kind: 'write', ops: [{ type: 'del', key: key(1) }], token: 7 },
+          ]
+        : [];
+    list(1, driver);
+    await sleep(20);
+    expect(core.kinds()).toEqual(['start', 'request']);
+    store.release();
+    await sleep(30);
+    const result = core.events.find((event) => event.kind === 'query-result');
+    if (result?.kind !== 'query-result' || result.results[0]?.kind !== 'getMany')
+      throw new Error('no result');
+    expect(result.token).toBe(6);
+    expect(Buffer.from(result.results[0].values[1]!).toString()).toBe('written');
+    expect(
+      core.events
+        .filter((event) => event.kind === 'written')
+        .map((event) => event.token)
+        .sort(),
+    ).toEqual([5, 7]);
+    expect(store.batches.length).toBeLessThanOrEqual(3);
+  });
+
+  it('makes one step at a time, also when effects bring events at once', async () => {
+    const { core, driver } = await rig();
+    let depth = 0;
+    core.script = (event) => {
+      depth += 1;
+      expect(depth).toBe(1);
+      const effects: CoreEffect[] =
+        event.kind === 'request'
+          ? [
+              {
+                kind: 'call',
+                peer: 'az9-x' as NodeId,
+                token: 1,
+                request: { method: 'status', body: { clusterId: '' } },
+              },
+            ]
+          : [];
+      depth -= 1;
+      return effects;
+    };
+    list(1, driver);
+    driver.onAbandoned(1);
+    await sleep(10);
+    expect(core.kinds()).toEqual(['start', 'request', 'abandoned', 'peer-failed']);
+  });
+
+  it('carries calls to peers, and their failures', async () => {
+    const { core, driver, calls } = await rig();
+    const peer = 'az1-b' as NodeId;
+    core.script = (event) =>
+      event.kind === 'request'
+        ? [
+            {
+              kind: 'call',
+              peer,
+              token: 1,
+              request: { method: 'registerList', body: { clusterId: '', prefix: '' } },
+            },
+            { kind: 'call', peer, token: 2, request: { method: 'status', body: { clusterId: '' } } },
+          ]
+        : [];
+    list(1, driver);
+    await sleep(10);
+    expect(calls).toEqual(['registerList', 'status']);
+    expect(core.events.slice(2)).toMatchObject([
+      { kind: 'peer-reply', token: 1, reply: { method: 'registerList' } },
+      { kind: 'peer-failed', token: 2, message: 'not reached' },
+    ]);
+  });
+
+  it('ends on a failed assertion: nothing is said any more', async () => {
+    const { core, driver, fatal, replies } = await rig();
+    core.script = (event) => {
+      if (event.kind !== 'request') return [];
+      if (event.replyTo === 2) throw new AssertionError('SCL went back');
+      return [{ kind: 'persist', ops: [home(1, 'x')], whenDurable: [reply(event.replyTo)] }];
+    };
+    list(1, driver);
+    list(2, driver);
+    list(3, driver);
+    await sleep(20);
+    expect(fatal.map((error) => error.message)).toEqual(['SCL went back']);
+    expect(replies).toEqual([]);
+    expect(core.kinds()).toEqual(['start', 'request', 'request']);
+  });
+
+  it('ends when the core says so, the store fails or the journal fails', async () => {
+    const first = await rig();
+    first.core.script = (event) =>
+      event.kind === 'request'
+        ? [{ kind: 'fatal', code: 'WRONG_CLUSTER', message: 'not here' }, reply(1)]
+        : [];
+    list(1, first.driver);
+    expect(first.fatal).toMatchObject([{ code: 'WRONG_CLUSTER' }]);
+    expect(first.replies).toEqual([]);
+
+    const persisting = (event: CoreEvent): readonly CoreEffect[] =>
+      event.kind === 'request'
+        ? [{ kind: 'persist', ops: [home(1, 'x')], whenDurable: [reply(event.replyTo)] }]
+        : [];
+    const second = await rig();
+    second.core.script = persisting;
+    second.store.error = new Error('store is gone');
+    list(1, second.driver);
+    await sleep(20);
+    expect(second.fatal.map((error) => error.message)).toEqual(['store is gone']);
+    expect(second.replies).toEqual([]);
+
+    const third = await rig();
+    third.core.script = persisting;
+    third.disk.writeRing = () => Promise.reject(new Error('ring is gone'));
+    list(1, third.driver);
+    await sleep(20);
+    expect(third.fatal.map((error) => error.message)).toEqual(['ring is gone']);
+    expect(third.replies).toEqual([]);
+  });
+
+  it('holds appends back while too much waits for the disk', async () => {
+    const { core, driver, store, paused } = await rig();
+    store.held = [];
+    core.script = (event) =>
+      event.kind === 'request'
+        ? [{ kind: 'persist', ops: [home(1, 'x'.repeat(1 << 20))], whenDurable: [] }]
+        : [];
+    for (let id = 1; id <= 20; id++) list(id, driver);
+    expect(paused).toEqual([true]);
+    store.release();
+    await sleep(200);
+    expect(paused).toEqual([true, false]);
+  });
+
+  it('refuses appends, and appends only, while the disk is nearly full', async () => {
+    const { core, driver, gauges, sent, lines } = await rig();
+    gauges.isDiskNearlyFull = true;
+    driver.onRequest(1, { method: 'append', body: appendRequest(7) });
+    list(2, driver);
+    expect(sent).toMatchObject([
+      { method: 'append', body: { incarnation: '1.test', refusal: { code: 'DISK_FULL' } } },
+    ]);
+    expect(core.kinds()).toEqual(['start', 'request']);
+    gauges.isDiskNearlyFull = false;
+    driver.onRequest(3, { method: 'append', body: appendRequest(7) });
+    expect(core.kinds()).toEqual(['start', 'request', 'request']);
+    gauges.isDiskNearlyFull = true;
+    await sleep(70);
+    expect(lines.join('')).toMatch(/nearly full/);
+  });
+
+  it('fills the sizes into a status', async () => {
+    const { core, driver, sent } = await rig();
+    core.script = (event) =>
+      event.kind === 'request'
+        ? [{ kind: 'reply', to: 1, reply: { method: 'status', body: { segments: [] } as never } }]
+        : [];
+    list(1, driver);
+    expect(sent).toMatchObject([{ body: { diskBytes: 11, memoryBytes: 22 } }]);
+  });
+
+  it('remembers damage until the core says that all is intact again', async () => {
+    const before = await rig();
+    before.core.script = (event) =>
+      event.kind === 'request'
+        ? [{ kind: 'persist', ops: [home(event.replyTo, 'x')], whenDurable: [reply(event.replyTo)] }]
+        : [];
+    for (let id = 1; id <= 3; id++) {
+      list(id, before.driver);
+      await sleep(5);
+    }
+    before.driver.stop();
+    const image = before.disk.image();
+    image.ring[60]! ^= 1;
+    const startOf = (rigged: Rig): Extract<CoreEvent, { kind: 'start' }>['recovery'] => {
+      const [event] = rigged.core.events;
+      if (event?.kind !== 'start') throw new Error('not started');
+      return event.recovery;
+    };
+
+    const damaged = await rig(image, (core) => {
+      core.isIntact = false;
+    });
+    expect(startOf(damaged).damaged).toBe(true);
+    await sleep(10);
+    /** A clean stop, and a ring reused since: only the guard still knows. */
+    const withoutRing = async (stopped: Rig): Promise<JournalImage> => {
+      stopped.driver.stop();
+      await stopped.journal.close();
+      const { ring, guards } = stopped.disk.image();
+      return { ring: ring.fill(0), guards };
+    };
+    const again = await rig(await withoutRing(damaged), (core) => {
+      core.isIntact = false;
+    });
+    expect(startOf(again).damaged).toBe(true);
+    expect([...startOf(again).guard.keys()].filter((name) => name.startsWith('driver/'))).toEqual([]);
+    again.core.isIntact = true;
+    await sleep(120);
+    expect(again.lines.join('')).toMatch(/healed/);
+    const healed = await rig(await withoutRing(again));
+    expect(startOf(healed)).toMatchObject({ damaged: false, findings: [] });
+  });
+});
