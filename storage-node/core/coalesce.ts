@@ -72,8 +72,12 @@ export function* coalesceRound(env: CoalesceEnv, segment: Segment, nowMs: number
 
   segment.held.release(endLsn);
   segment.highestPage = highestPage;
+  const forgotten = forgottenRound(env, segment);
+  if (forgotten !== null) {
+    segment.rounds.shift();
+    segment.roundsFrom = forgotten;
+  }
   segment.rounds.push(endLsn);
-  if (segment.rounds.length > limits.roundsRemembered) segment.rounds.shift();
   segment.backlogSinceMs = segment.held.recordCount > 0 ? nowMs : null;
   round.remember(run);
   segment.check();
@@ -211,26 +215,27 @@ function roundOps(
   endLsn: Lsn,
   highestPage: number,
 ): KvOp[] {
-  const { keys, rounds } = segment;
+  const { keys, vdl, tail, collected, storedBytes } = segment;
+  const forgotten = forgottenRound(env, segment);
+  const progress = {
+    vdl,
+    tail,
+    collected,
+    storedBytes,
+    highestPage,
+    roundsFrom: forgotten ?? segment.roundsFrom,
+  };
   const ops: KvOp[] = [
     { type: 'put', key: keys.round(endLsn), value: env.values.encodeRound(keys.round(endLsn), fromLsn) },
-    {
-      type: 'put',
-      key: keys.progress,
-      value: env.values.encodeProgress(keys.progress, {
-        vdl: segment.vdl,
-        tail: segment.tail,
-        collected: segment.collected,
-        storedBytes: segment.storedBytes,
-        highestPage,
-      }),
-    },
+    { type: 'put', key: keys.progress, value: env.values.encodeProgress(keys.progress, progress) },
   ];
-  const oldest = rounds[0];
-  if (oldest !== undefined && rounds.length >= env.limits.roundsRemembered) {
-    ops.push({ type: 'del', key: keys.round(oldest) });
-  }
+  if (forgotten !== null) ops.push({ type: 'del', key: keys.round(forgotten) });
   return ops;
+}
+
+/** The oldest remembered round, when another one is one too many. */
+function forgottenRound(env: CoalesceEnv, segment: Segment): Lsn | null {
+  return segment.rounds.length >= env.limits.roundsRemembered ? (segment.rounds[0] ?? null) : null;
 }
 
 class Round {

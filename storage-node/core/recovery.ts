@@ -24,7 +24,7 @@ import { type Program, readRange, writeStore } from './program.ts';
 import type { Registers } from './registers.ts';
 import type { InstalledManifest, Segment } from './segment.ts';
 import { addSegment } from './takeover.ts';
-import { decodeEpoch, decodeLsns, decodeText, encodeText } from './values.ts';
+import { type Progress, decodeEpoch, decodeLsns, decodeText, encodeText } from './values.ts';
 
 const ENTRIES_PER_QUERY = 256;
 const ANY_PAGE = 0xffff_ffff;
@@ -192,33 +192,43 @@ function loadGuards(segment: Segment, guards: SegmentGuards): boolean {
 /** How far the log is in page form: to the end of the unbroken chain of rounds. */
 function* loadProgress(ctx: NodeContext, segment: Segment): Program<void> {
   const { keys } = segment;
+  const [stored] = yield* readRange({ gte: keys.progress, lt: after(keys.progress), limit: 1 });
+  const progress = stored === undefined ? null : readProgress(ctx, segment, stored.value);
+  segment.roundsFrom = progress?.roundsFrom ?? NO_LSN;
+
   const rounds: Lsn[] = [];
   const broken: KvOp[] = [];
-  let recoalesceThrough = NO_LSN;
+  let baseLsn = segment.roundsFrom;
+  let lastLsn = NO_LSN;
   yield* forEachEntry(keys.rounds(), (key, value) => {
     const endLsn = trailingLsn(key);
-    const last = rounds[rounds.length - 1];
-    if (broken.length === 0 && (last === undefined || roundStart(ctx, segment, key, value) === last)) {
+    if (endLsn <= segment.roundsFrom) return;
+    lastLsn = endLsn;
+    if (broken.length === 0 && roundStart(ctx, segment, key, value) === baseLsn) {
       rounds.push(endLsn);
+      baseLsn = endLsn;
     } else {
       broken.push({ type: 'del', key });
-      recoalesceThrough = endLsn;
     }
   });
   if (broken.length > 0) {
+    const range = { from: baseLsn, through: lastLsn };
     ctx.log('error', 'the store has lost a coalescing round: its records are coalesced again', {
       segment: segment.name,
-      from: rounds[rounds.length - 1] ?? NO_LSN,
-      through: recoalesceThrough,
+      ...range,
     });
     yield* writeStore(broken);
   }
-  const baseLsn = rounds[rounds.length - 1] ?? NO_LSN;
   segment.rounds = rounds;
-  segment.recoalesceThrough = recoalesceThrough;
+  segment.recoalesceThrough = broken.length > 0 ? lastLsn : NO_LSN;
   segment.held.reset(baseLsn);
-  const [progress] = yield* readRange({ gte: keys.progress, lt: after(keys.progress), limit: 1 });
-  loadProgressValue(ctx, segment, progress?.value);
+
+  if (progress !== null) {
+    segment.learnVdl(progress.vdl, progress.tail);
+    segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
+    segment.storedBytes = progress.storedBytes;
+  }
+  segment.highestPage = progress?.highestPage ?? (lastLsn === NO_LSN ? 0 : ANY_PAGE);
   if (segment.manifest !== null) {
     const proven = provenBy(segment.manifest.value, segment.pg);
     segment.learnVdl(proven.vdl, proven.tail);
@@ -227,26 +237,21 @@ function* loadProgress(ctx: NodeContext, segment: Segment): Program<void> {
   segment.learnVdl(baseLsn, baseLsn);
 }
 
+function readProgress(ctx: NodeContext, segment: Segment, value: Uint8Array): Progress | null {
+  try {
+    return ctx.values.decodeProgress(segment.keys.progress, value);
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'progress', error);
+    return null;
+  }
+}
+
 function roundStart(ctx: NodeContext, segment: Segment, key: Uint8Array, value: Uint8Array): Lsn | null {
   try {
     return ctx.values.decodeRound(key, value);
   } catch (error) {
     reportUnreadable(ctx, segment, 'coalescing round', error);
     return null;
-  }
-}
-
-function loadProgressValue(ctx: NodeContext, segment: Segment, value: Uint8Array | undefined): void {
-  segment.highestPage = segment.rounds.length === 0 && segment.recoalesceThrough === NO_LSN ? 0 : ANY_PAGE;
-  if (value === undefined) return;
-  try {
-    const progress = ctx.values.decodeProgress(segment.keys.progress, value);
-    segment.learnVdl(progress.vdl, progress.tail);
-    segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
-    segment.storedBytes = progress.storedBytes;
-    segment.highestPage = progress.highestPage;
-  } catch (error) {
-    reportUnreadable(ctx, segment, 'progress', error);
   }
 }
 

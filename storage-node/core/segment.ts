@@ -86,8 +86,9 @@ export class Segment {
   /** SCL of the peers as last heard. */
   readonly peerScls = new Map<NodeId, Lsn>();
   readonly gossip: GossipState = { nextAtMs: 0, peerCursor: 0, isRunning: false, gapSinceMs: null };
-  /** Ends of the newest coalescing rounds, ascending; the first is where the remembered history begins. */
+  /** Ends of the remembered coalescing rounds, ascending, and where the first of them began. */
   rounds: Lsn[] = [];
+  roundsFrom: Lsn = NO_LSN;
   /** Page entries above baseLsn up to here are left over from rounds behind a lost one: each page's are replaced when it is coalesced. */
   recoalesceThrough: Lsn = NO_LSN;
   highestPage = 0;

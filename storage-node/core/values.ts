@@ -46,6 +46,8 @@ export interface Progress {
   readonly storedBytes: number;
   /** No page above it has entries in the store. */
   readonly highestPage: number;
+  /** Where the oldest remembered coalescing round began: the chain of rounds is unbroken only if it starts there. */
+  readonly roundsFrom: Lsn;
 }
 
 export class ValueCodec {
@@ -100,21 +102,21 @@ export class ValueCodec {
   }
 
   encodeProgress(key: Uint8Array, progress: Progress): Uint8Array {
-    const { vdl, tail, collected, storedBytes, highestPage } = progress;
-    return sealEnvelope(PROGRESS_FORMAT, [vdl, tail, collected, storedBytes, highestPage], this.boundTo(key));
+    const { vdl, tail, collected, storedBytes, highestPage, roundsFrom } = progress;
+    const fields = [vdl, tail, collected, storedBytes, highestPage, roundsFrom];
+    return sealEnvelope(PROGRESS_FORMAT, fields, this.boundTo(key));
   }
 
   decodeProgress(key: Uint8Array, value: Uint8Array): Progress {
     const fields = arrayField(openEnvelope(PROGRESS_FORMAT, value, this.boundTo(key)), PROGRESS_FORMAT);
-    const [vdl, tail, collected, storedBytes, highestPage] = fields.map((field) =>
-      numberField(field, PROGRESS_FORMAT),
-    );
+    const at = (index: number) => numberField(fields[index], PROGRESS_FORMAT);
     return {
-      vdl: (vdl ?? 0) as Lsn,
-      tail: (tail ?? 0) as Lsn,
-      collected: (collected ?? 0) as Lsn,
-      storedBytes: storedBytes ?? 0,
-      highestPage: highestPage ?? 0,
+      vdl: at(0) as Lsn,
+      tail: at(1) as Lsn,
+      collected: at(2) as Lsn,
+      storedBytes: at(3),
+      highestPage: at(4),
+      roundsFrom: at(5) as Lsn,
     };
   }
 
