@@ -70,7 +70,8 @@ export class PgStream {
 
   /** Seals what the window lets go; each boxcar carries the durable point known now. Returns whether anything was sealed. */
   seal(limits: WriterLimits, point: { vdl: Lsn; tail: Lsn }, nowMs: number): boolean {
-    if (!this.isCommitted || this.pending.length === 0) return false;
+    if (this.pending.length === 0) return false;
+    assert(this.isCommitted, `records for PG ${this.pg} before the manifest that names it is committed`);
     let from = 0;
     while (from < this.pending.length && this.mayStart(limits)) {
       const to = this.batchEnd(from, limits.maxBoxcarBytes);

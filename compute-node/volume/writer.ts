@@ -11,7 +11,7 @@
  * 3. Records of a PG go out only once the manifest that names it is committed, and to a segment only once it has installed this term's
  *    manifest. While an MTR waits for its PG, every later MTR waits behind it: recovery must never find the later one alone.
  * 4. A refusal that names a higher promised epoch ends the term for good: nothing is sent, counted or acknowledged afterwards.
- * 5. A node leaves the live set only when four others are ahead of it in every PG it holds up.
+ * 5. A segment leaves the live set only when four others of its PG are ahead of it.
  */
 import { assert, assertNever } from '../../src/base/assert.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
@@ -230,18 +230,14 @@ export class VolumeWriter {
     const node = this.nodes.get(nodeId);
     if (node === undefined || this.state.kind === 'deposed') return null;
     const pgs: { pg: PgIndex; vdl: Lsn; tail: Lsn }[] = [];
-    const { lanes } = node;
-    this.heartbeatTurn += 1;
-    for (let i = 0; i < lanes.length && pgs.length < MAX_PGS_PER_HEARTBEAT; i++) {
-      // PG 0 first, for it carries the lease; the others from a place that moves on, should there be too many.
-      const lane =
-        lanes[i === 0 ? 0 : 1 + ((i + this.heartbeatTurn * MAX_PGS_PER_HEARTBEAT) % (lanes.length - 1))]!;
+    for (const lane of this.lanesToTell(node)) {
       const pg = lane.pgIndex as PgIndex;
-      const isNews = lane.toldVdl < this.vdl || lane.unackedRecords > 0 || lane.scl < this.tracker.tailOf(pg);
-      if (pg !== 0 && !isNews) continue;
-      if (!this.hasPg(pg)) continue;
+      const tail = this.tracker.tailOf(pg);
+      const isNews = lane.toldVdl < this.vdl || lane.unackedRecords > 0 || lane.scl < tail;
+      if ((pg !== 0 && !isNews) || !this.hasPg(pg)) continue;
       lane.toldVdl = this.vdl;
-      pgs.push({ pg, vdl: this.vdl, tail: this.tracker.tailOf(pg) });
+      pgs.push({ pg, vdl: this.vdl, tail });
+      if (pgs.length === MAX_PGS_PER_HEARTBEAT) break;
     }
     return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
   }
@@ -249,6 +245,17 @@ export class VolumeWriter {
   /** A newer retention value was committed. */
   setRetention(committed: Uint8Array): void {
     this.retention = committed;
+  }
+
+  /** PG 0's first, for it carries the lease; when there are too many for one message, the others from a place that moves on. */
+  private lanesToTell(node: NodeLink): readonly Lane[] {
+    const { lanes } = node;
+    if (lanes.length <= MAX_PGS_PER_HEARTBEAT) return lanes;
+    this.heartbeatTurn = (this.heartbeatTurn + MAX_PGS_PER_HEARTBEAT) % lanes.length;
+    const from = this.heartbeatTurn;
+    const first = lanes.filter((lane) => lane.pgIndex === 0);
+    const others = [...lanes.slice(from), ...lanes.slice(0, from)].filter((lane) => lane.pgIndex !== 0);
+    return [...first, ...others];
   }
 
   private checkMayTake(count: number): void {
@@ -401,14 +408,19 @@ export class VolumeWriter {
     }
   }
 
-  /** Invariant 5. */
+  /** Invariant 5, lane by lane. */
   private dropIfSpared(node: NodeLink): void {
-    const burdened = node.lanes.filter((lane) => !lane.isDropped && lane.unackedRecords > 0);
-    if (!burdened.every((lane) => this.streamOf(lane).canSpare(lane))) return;
-    for (const lane of burdened) lane.drop();
-    for (const lane of burdened) this.streamOf(lane).release();
+    const spared = node.lanes.filter(
+      (lane) => !lane.isDropped && lane.unackedRecords > 0 && this.streamOf(lane).canSpare(lane),
+    );
+    if (spared.length === 0) return;
+    for (const lane of spared) {
+      lane.drop();
+      this.streamOf(lane).release();
+    }
     this.log('warn', 'a storage node fell too far behind and is left to catch up by itself', {
       node: node.nodeId,
+      pgs: spared.length,
     });
   }
 
@@ -542,6 +554,7 @@ export class VolumeWriter {
     if (known.incarnationOf(lane.nodeId) !== incarnation) return;
     lane.onScl(incarnation, scl, nowMs);
     stream.onPgcl(known.pgcl);
+    this.boundBacklog(stream);
     stream.release();
     this.note(stream);
     if (vdl > before) {
@@ -558,13 +571,13 @@ export class VolumeWriter {
     this.proposeGrowth(nowMs);
     this.sealAll(nowMs);
     for (const node of this.nodes.values()) {
+      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) this.dropIfSpared(node);
       if (!node.isUp) continue;
       for (const lane of node.lanes) {
         if (!lane.isPaused(nowMs)) this.requestInstall(lane);
         if (lane.isSilent(nowMs, this.limits.resendMs)) lane.rewind();
         this.pump(lane, nowMs);
       }
-      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) this.dropIfSpared(node);
     }
   }
 
