@@ -7,6 +7,7 @@ import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import { reportError, SessionError } from '../session/errors.ts';
 import type { DecodeContext } from './decode-stmt.ts';
 import { encodeError } from './encode-result.ts';
+import { releaseWhenTaken } from './http-account.ts';
 import { readJsonBody } from './http-body.ts';
 import { consistencyOf } from './http-consistency.ts';
 import { replyJson } from './http-reply.ts';
@@ -75,7 +76,7 @@ export async function handlePipeline(
       context.httpStreams.rest(taken);
     }
     if (lsn !== NO_LSN) response.setHeader('tidemark-lsn', lsn);
-    if (account.isCharged) response.once('close', () => account.release());
+    releaseWhenTaken(context, response, account);
     replyJson(response, 200, `{"baton":${baton},"base_url":null,"results":[${results}],"lsn":${lsn}}`);
   } catch (error) {
     account.release();

@@ -80,7 +80,8 @@ class RunningServer implements HttpServer {
       { keepAliveTimeout: limits.keepAliveMs, noDelay: true },
       (request, response) => {
         void this.#answer(request, response);
-    });
+      },
+    );
     this.#server.on('upgrade', (request, socket, head) => {
       if (this.#isClosing) refuseUpgrade(socket, closing());
       else this.#wsServer.upgrade(request, socket, head);
@@ -117,7 +118,9 @@ class RunningServer implements HttpServer {
       });
       this.#server.listen(port, host, () => {
         this.#server.removeAllListeners('error');
-        this.#server.on('error', (error) => this.#options.logger.log('error', 'the HTTP server failed', { error }));
+        this.#server.on('error', (error) =>
+          this.#options.logger.log('error', 'the HTTP server failed', { error }),
+        );
         resolve();
       });
     });

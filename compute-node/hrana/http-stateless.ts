@@ -5,6 +5,7 @@ import { SessionError } from '../session/errors.ts';
 import type { SessionStream } from '../session/session-stream.ts';
 import { StoredSql } from '../session/stored-sql.ts';
 import { decodeBatch, decodeStmt } from './decode-stmt.ts';
+import { releaseWhenTaken } from './http-account.ts';
 import { readJsonBody } from './http-body.ts';
 import { consistencyOf } from './http-consistency.ts';
 import { replyJson } from './http-reply.ts';
@@ -40,7 +41,7 @@ export async function handleV1(
       }),
     );
     if (lsn !== NO_LSN) response.setHeader('tidemark-lsn', lsn);
-    response.once('close', () => account.release());
+    releaseWhenTaken(context, response, account);
     replyJson(response, 200, json.replace(/^\{"type":"\w+",/, '{'));
   } catch (error) {
     account.release();
@@ -83,7 +84,7 @@ export async function handleLegacy(
       return result.lsn;
     });
     if (lsn !== NO_LSN) response.setHeader('tidemark-lsn', lsn);
-    response.once('close', () => account.release());
+    releaseWhenTaken(context, response, account);
     replyJson(response, 200, collector.body(statements.length));
   } catch (error) {
     account.release();

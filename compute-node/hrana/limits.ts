@@ -8,6 +8,8 @@ export interface HranaLimits {
   readonly maxResponseBytes: number;
   /** All such results of the process that are collected or not yet taken by their clients. */
   readonly maxBufferedResponseBytes: number;
+  /** How long an HTTP client may take to receive such a result. */
+  readonly takeResponseMs: number;
   /** Requests of one WebSocket that wait for their answers; past it the socket is not read. */
   readonly maxOutstandingRequests: number;
   /** Bytes of such requests. */
@@ -30,6 +32,7 @@ export const DEFAULT_HRANA_LIMITS: HranaLimits = {
   maxRequestBytes: 32 * MIB,
   maxResponseBytes: 64 * MIB,
   maxBufferedResponseBytes: 256 * MIB,
+  takeResponseMs: 5 * 60_000,
   maxOutstandingRequests: 1024,
   maxOutstandingRequestBytes: 64 * MIB,
   maxSocketBufferBytes: 8 * MIB,

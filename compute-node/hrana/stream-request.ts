@@ -3,7 +3,7 @@ import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import { assertNever } from '../../src/base/assert.ts';
 import type { Statement, Step } from '../engine/api.ts';
 import type { Consistency } from '../session/consistency.ts';
-import type { SessionStream } from '../session/session-stream.ts';
+import type { ProgramRequest, SessionStream } from '../session/session-stream.ts';
 import { ResultCollector } from './collect-result.ts';
 import { type DecodeContext, decodeBatch, decodeSql, decodeStmt } from './decode-stmt.ts';
 import { encodeDescription } from './encode-result.ts';
@@ -47,6 +47,7 @@ export interface PerformContext {
   readonly consistency: Consistency;
   readonly account: ResponseAccount;
   readonly maxResponseBytes: number;
+  readonly beforeStart?: ProgramRequest['beforeStart'];
 }
 
 export interface Performed {
@@ -98,6 +99,7 @@ async function performExecute(
       steps: [{ statement, condition: null }],
       onEvent: collector.onEvent,
       consistency: context.consistency,
+      beforeStart: context.beforeStart,
     });
     return { json: `{"type":"execute","result":${collector.stmtResult()}}`, lsn };
   } catch (error) {
@@ -122,6 +124,7 @@ async function performBatch(
       onEvent: collector.onEvent,
       consistency: context.consistency,
       signal: stopper.signal,
+      beforeStart: context.beforeStart,
     });
     return { json: `{"type":"batch","result":${collector.batchResult(steps.length)}}`, lsn };
   } catch (error) {

@@ -65,6 +65,7 @@ export class WsConnection {
   #outstanding = 0;
   #outstandingBytes = 0;
   #isDraining = false;
+  #untilDrained: (() => void)[] = [];
   #isAlive = true;
   #stalledPings = 0;
   #onQuiet: (() => void) | null = null;
@@ -251,6 +252,21 @@ export class WsConnection {
       consistency: this.#currentConsistency(),
       account,
       maxResponseBytes: this.#context.limits.maxResponseBytes,
+      beforeStart: () => this.#untilTaken(stream),
+    });
+  }
+
+  /** A program starts only while the client takes its answers; a stream that waits for that too long takes the connection with it. */
+  #untilTaken(stream: SessionStream): Promise<void> | null {
+    if (!this.#isDraining) return null;
+    return new Promise((resolve) => {
+      const stall = this.#context.sessions.scheduler.after(stream.stallLimitMs, () =>
+        this.#webSocket.terminate(),
+      );
+      this.#untilDrained.push(() => {
+        stall.cancel();
+        resolve();
+      });
     });
   }
 
@@ -369,9 +385,16 @@ export class WsConnection {
     this.#isDraining = true;
     this.#webSocket.pause();
     this.#options.socket.once('drain', () => {
-      this.#isDraining = false;
+      this.#endDraining();
       this.#readOn();
     });
+  }
+
+  #endDraining(): void {
+    this.#isDraining = false;
+    const waiting = this.#untilDrained;
+    this.#untilDrained = [];
+    for (const go of waiting) go();
   }
 
   #hasTooMuch(): boolean {
@@ -402,6 +425,7 @@ export class WsConnection {
   #onClose(): void {
     this.#status = 'closed';
     this.#helloTimer.cancel();
+    this.#endDraining();
     this.#endStreams();
     this.#options.onClosed();
   }

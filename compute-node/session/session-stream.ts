@@ -40,6 +40,8 @@ export interface ProgramRequest {
   readonly consistency: Consistency;
   /** Stops the whole program, not only the running statement. */
   readonly signal?: AbortSignal;
+  /** Asked when the program's turn has come: null, or what it must wait for (a client that does not take its results). */
+  readonly beforeStart?: (() => Promise<void> | null) | undefined;
 }
 
 interface WaitingTask {
@@ -218,6 +220,11 @@ export class SessionStream {
 
   async #run(request: ProgramRequest): Promise<ProgramResult> {
     const { steps, onEvent, consistency, signal } = request;
+    const wait = request.beforeStart?.() ?? null;
+    if (wait !== null) {
+      await wait;
+      if (!this.#isOpen) throw streamClosed();
+    }
     if (this.#lost !== null) {
       const first = steps[0]?.statement.sql ?? '';
       if (this.#judge(transactionWord(first), steps.length === 1) === 'pretend') {

@@ -1,6 +1,7 @@
 /** Hrana over HTTP as bytes on the wire: what clients send and what they get, right and wrong. */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DEFAULT_HRANA_LIMITS } from '../../compute-node/hrana/limits.ts';
 import { ManualScheduler } from '../support/manual-scheduler.ts';
 import { postJson, settled, startTestServer, type TestServer } from '../support/hrana-server.ts';
 
@@ -409,6 +410,51 @@ describe('cursors', () => {
   });
 });
 
+describe('a cursor that nobody reads', () => {
+  it('is cut off soon when it holds the writer lock', async () => {
+    const scheduler = new ManualScheduler();
+    const own = await startTestServer({ scheduler });
+    await postJson(`${own.url}/v1/execute`, { stmt: { sql: 'create table t (a)' } });
+    const endless =
+      'with recursive c(n) as (select 1 union all select n+1 from c) select n, hex(zeroblob(500)) from c';
+    const body = JSON.stringify({
+      batch: { steps: [{ stmt: { sql: 'begin immediate' } }, { stmt: { sql: endless } }] },
+    });
+    const socket = connect(own.server.port, '127.0.0.1');
+    socket.write(`POST /v3/cursor HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    await new Promise((resolve) => socket.once('readable', resolve));
+    const engine = own.engines.get('main')!;
+    await settled(() => engine.rowsStepped);
+    const waiting = postJson(`${own.url}/v1/execute`, { stmt: { sql: 'insert into t values (1)' } });
+    await expect.poll(() => engine.waitingWriters).toBe(1);
+    await scheduler.pass(5_000);
+    await expect.poll(() => own.sessions.busyCount).toBe(1);
+    await scheduler.pass(5_000);
+    expect((await waiting).status).toBe(200);
+    socket.destroy();
+    await own.close();
+  });
+});
+
+describe('a result that nobody takes', () => {
+  it('is dropped with its connection, and its memory is there for others', async () => {
+    const scheduler = new ManualScheduler();
+    const own = await startTestServer({ scheduler, hranaLimits: { maxBufferedResponseBytes: 60 << 20 } });
+    const large = { stmt: { sql: 'select hex(zeroblob(20000000))' } };
+    const body = JSON.stringify(large);
+    const socket = connect(own.server.port, '127.0.0.1');
+    socket.write(`POST /v1/execute HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    await new Promise((resolve) => socket.once('readable', resolve));
+    expect(await postJson(`${own.url}/v1/execute`, large)).toMatchObject({
+      body: { code: 'RESPONSE_TOO_LARGE' },
+    });
+    await scheduler.pass(DEFAULT_HRANA_LIMITS.takeResponseMs);
+    await expect.poll(async () => (await postJson(`${own.url}/v1/execute`, large)).status).toBe(200);
+    socket.destroy();
+    await own.close();
+  });
+});
+
 describe('limits and damage', () => {
   it('refuse a large body with 413', async () => {
     for (const size of [1_100_000, 5_000_000]) {
@@ -475,8 +521,14 @@ describe('streams that nobody goes on with', () => {
     );
     expect(after.body.results[0].type).toBe('ok');
     expect(after.body.results[2].response.result.rows).toEqual([[integer(4)]]);
+    const again = await ask([execute('begin immediate')], after.body.baton);
+    await scheduler.pass(5_000);
+    const toldAgain = await ask([execute('insert into t values (5)')], again.body.baton);
+    expect(toldAgain.body.results[0].error.code).toBe('TRANSACTION_TIMEOUT');
+    const last = await ask([execute('insert into t values (6)')], toldAgain.body.baton);
+    expect(last.body.results[0].type).toBe('ok');
     await scheduler.pass(600_000);
-    expect(await ask([], after.body.baton)).toMatchObject({ status: 400, body: { code: 'STREAM_EXPIRED' } });
+    expect(await ask([], last.body.baton)).toMatchObject({ status: 400, body: { code: 'STREAM_EXPIRED' } });
     await own.close();
   });
 });
@@ -511,7 +563,6 @@ describe('authorization and the end', () => {
 
   it('names the port that is taken', async () => {
     const { startHttpServer } = await import('../../compute-node/hrana/http-server.ts');
-    const { DEFAULT_HRANA_LIMITS } = await import('../../compute-node/hrana/limits.ts');
     const { silentLogger } = await import('../../src/adapters/logger.ts');
     const again = startHttpServer({
       host: '127.0.0.1',

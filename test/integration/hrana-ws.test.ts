@@ -100,6 +100,17 @@ describe('hello', () => {
     expect(await raw.closed).toEqual({ code: 1008, reason: 'a request came before hello' });
   });
 
+  it('must come soon', async () => {
+    const scheduler = new ManualScheduler();
+    const own = await startTestServer({ scheduler });
+    const raw = await RawWs.open(own.wsUrl, ['hrana3'], null);
+    const greeted = await RawWs.open(own.wsUrl);
+    await scheduler.pass(60_000);
+    expect(await raw.closed).toEqual({ code: 1008, reason: 'no hello came' });
+    expect(await greeted.ask({ type: 'open_stream', stream_id: 0 })).toMatchObject({ type: 'response_ok' });
+    await own.close();
+  });
+
   it('carries the token; without it nothing is heard', async () => {
     const own = await startTestServer({ token: 'secret' });
     const refused = await RawWs.open(own.wsUrl, ['hrana3'], null);
@@ -453,9 +464,33 @@ describe('backpressure', () => {
     raw.webSocket.pause();
     const large = { type: 'execute', stream_id: 0, stmt: { sql: 'select hex(zeroblob(500000))' } };
     for (let i = 0; i < 200; i++) raw.post(large);
-    expect(await settled(() => engine.rowsStepped)).toBeLessThan(100);
+    expect(await settled(() => engine.rowsStepped)).toBeLessThan(40);
     raw.webSocket.resume();
     for (let i = 0; i < 200; i++) expect((await raw.next()).type).toBe('response_ok');
+    await own.close();
+  });
+});
+
+describe('a client that does not read its answers', () => {
+  it('is cut off soon when it holds the writer lock', async () => {
+    const scheduler = new ManualScheduler();
+    const own = await startTestServer({ scheduler, hranaLimits: { maxSocketBufferBytes: 256 * 1024 } });
+    const engine = own.engines.get('main')!;
+    const raw = await RawWs.open(own.wsUrl);
+    await raw.ask({ type: 'open_stream', stream_id: 0 });
+    await raw.execute(0, 'create table t (a)');
+    await raw.execute(0, 'begin immediate');
+    raw.webSocket.pause();
+    const large = { type: 'execute', stream_id: 0, stmt: { sql: 'select hex(zeroblob(500000))' } };
+    for (let i = 0; i < 100; i++) raw.post(large);
+    await settled(() => engine.rowsStepped);
+    const other = await RawWs.open(own.wsUrl);
+    await other.ask({ type: 'open_stream', stream_id: 0 });
+    const waiting = other.execute(0, 'insert into t values (1)');
+    await expect.poll(() => engine.waitingWriters).toBe(1);
+    await scheduler.pass(5_000);
+    expect((await waiting).type).toBe('response_ok');
+    raw.webSocket.terminate();
     await own.close();
   });
 });

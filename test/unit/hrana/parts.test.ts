@@ -97,6 +97,24 @@ describe('HttpStreams', () => {
     expect(() => streams.take('main', baton)).toThrow(code('BATON_INVALID'));
   });
 
+  it('do not expire while a cursor is read, only after it', async () => {
+    const stream = open();
+    let finish = () => {};
+    const reading = stream.stream.exclusively(
+      () =>
+        new Promise<void>((resolve) => {
+          finish = resolve;
+        }),
+    );
+    streams.rest(stream);
+    await scheduler.pass(DEFAULT_SESSION_LIMITS.streamIdleMs);
+    expect(stream.stream.isOpen).toBe(true);
+    finish();
+    await reading;
+    await scheduler.pass(DEFAULT_SESSION_LIMITS.streamIdleMs);
+    expect(stream.stream.isOpen).toBe(false);
+  });
+
   it('do not expire while taken', async () => {
     const stream = open();
     const baton = streams.baton(stream);
