@@ -105,9 +105,10 @@ export class TestVolume {
   }
 
   writeMany(count: number, pages: number): TestRecord[] {
-    return Array.from({ length: count }, (_, i) =>
-      this.write(1 + ((i * 7 + this.nextLsn) % pages), this.nextLsn + i),
-    );
+    return Array.from({ length: count }, () => {
+      const lsn = this.nextLsn;
+      return this.write(1 + ((lsn * 7 + Math.floor(lsn / 3)) % pages), lsn * 3);
+    });
   }
 
   /** The PG's last record at or below `lsn`. */

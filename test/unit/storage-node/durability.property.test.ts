@@ -176,6 +176,7 @@ describe('what was answered', () => {
       fc.property(fc.integer({ min: 1, max: 2 ** 30 }), (seed) => {
         const node = new OneNode(seed);
         for (let i = 0; i < 120; i += 1) node.act();
+        node.cluster.pump();
         node.check();
         highest = Math.max(highest, node.told.installed.number);
       }),
