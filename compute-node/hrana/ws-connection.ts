@@ -22,13 +22,12 @@ import { connector, noteIfBug, type ServerContext } from './server-context.ts';
 import { decodeStreamRequest, type Performed, performStreamRequest } from './stream-request.ts';
 import { type HranaVersion, requireVersion } from './version.ts';
 import { WsCursor } from './ws-cursor.ts';
+import { WsFlow } from './ws-flow.ts';
 
 /** How long a new connection may take to say hello. */
 const HELLO_TIMEOUT_MS = 60_000;
 /** Longest close reason the protocol allows, in bytes. */
 const MAX_CLOSE_REASON_BYTES = 123;
-/** Pings that may pass while a client takes nothing of what is buffered for it. */
-const MAX_STALLED_PINGS = 6;
 
 export interface WsConnectionOptions {
   readonly context: ServerContext;
@@ -59,16 +58,10 @@ export class WsConnection {
   readonly #streams = new Map<number, StreamEntry | null>();
   readonly #cursors = new Map<number, CursorEntry>();
   readonly #helloTimer: Timer;
+  readonly #flow: WsFlow;
   #status: 'new' | 'greeted' | 'broken' | 'closed' = 'new';
   #consistency: Consistency;
   #seenLsn: Lsn = NO_LSN;
-  #outstanding = 0;
-  #outstandingBytes = 0;
-  #isDraining = false;
-  #untilDrained: (() => void)[] = [];
-  #isAlive = true;
-  #stalledPings = 0;
-  #onQuiet: (() => void) | null = null;
 
   constructor(options: WsConnectionOptions) {
     const { context, webSocket, version, consistency } = options;
@@ -76,49 +69,33 @@ export class WsConnection {
     this.#context = context;
     this.#webSocket = webSocket;
     this.#consistency = consistency;
+    this.#flow = new WsFlow({
+      webSocket,
+      socket: options.socket,
+      limits: context.limits,
+      scheduler: context.sessions.scheduler,
+    });
     this.#sqls = new StoredSql(context.sessions.limits);
     this.#decode = { version, sqls: this.#sqls, maxConditionDepth: context.limits.maxConditionDepth };
     this.#helloTimer = context.sessions.scheduler.after(HELLO_TIMEOUT_MS, () => {
       if (this.#status === 'new') this.#break(new ProtocolError('no hello came'));
     });
     webSocket.on('message', (data, isBinary) => this.#onMessage(data as Buffer, isBinary));
-    webSocket.on('pong', () => {
-      this.#isAlive = true;
-    });
     webSocket.on('close', () => this.#onClose());
     // What the library finds wrong (frames, UTF-8, size) it closes for itself; 'close' follows.
     webSocket.on('error', (error) => context.logger.log('info', 'a WebSocket failed', { error }));
   }
 
-  /** Called every `pingIntervalMs`. A peer that did not answer the last ping is gone. */
+  /** Called every `pingIntervalMs`. */
   ping(): void {
-    if (this.#webSocket.isPaused) {
-      // A socket that is not read shows no pongs. Paused because the client reads nothing, it must not stay so for ever.
-      this.#stalledPings = this.#webSocket.bufferedAmount > 0 ? this.#stalledPings + 1 : 0;
-      if (this.#stalledPings > MAX_STALLED_PINGS) this.#webSocket.terminate();
-      return;
-    }
-    this.#stalledPings = 0;
-    if (this.#isAlive) {
-      this.#isAlive = false;
-      this.#webSocket.ping();
-    } else {
-      this.#webSocket.terminate();
-    }
+    this.#flow.ping();
   }
 
   /** Lets the requests under way finish, until `late`, says that the server goes away, and waits for the end, bounded too. */
   async goAway(late: AbortSignal, handshakeMs: number): Promise<void> {
     if (this.#status === 'closed') return;
-    this.#webSocket.pause();
-    if (this.#outstanding > 0 && !late.aborted) {
-      await new Promise<void>((resolve) => {
-        this.#onQuiet = resolve;
-        late.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
-    // Re-read: it may have closed meanwhile.
-    if ((this.#status as string) === 'closed') return;
+    await this.#flow.quiet(late);
+    if (this.#webSocket.readyState === WebSocket.CLOSED) return;
     this.#status = 'broken';
     const closed = new Promise<void>((resolve) => this.#webSocket.once('close', () => resolve()));
     const handshake = this.#context.sessions.scheduler.after(handshakeMs, () => this.#webSocket.terminate());
@@ -177,16 +154,14 @@ export class WsConnection {
     if (typeof requestId !== 'number' || (requestId | 0) !== requestId) {
       throw new ProtocolError('request_id must be a 32-bit integer', 1007);
     }
-    this.#outstanding += 1;
-    this.#outstandingBytes += bytes;
-    if (this.#hasTooMuch()) this.#webSocket.pause();
+    this.#flow.requestBegins(bytes);
     const account = this.#context.budget.account();
     this.#perform(message.request, account).then(
       ({ json, lsn }) => {
         if (lsn > this.#seenLsn) this.#seenLsn = lsn;
         const tail = lsn === NO_LSN ? '}' : `,"lsn":${lsn}}`;
         this.#send(`{"type":"response_ok","request_id":${requestId},"response":${json}${tail}`, account);
-        this.#finish(bytes);
+        this.#flow.requestEnds(bytes);
       },
       (error: unknown) => {
         account.release();
@@ -198,16 +173,9 @@ export class WsConnection {
             `{"type":"response_error","request_id":${requestId},"error":${encodeError(reportError(error))}}`,
           );
         }
-        this.#finish(bytes);
+        this.#flow.requestEnds(bytes);
       },
     );
-  }
-
-  #finish(bytes: number): void {
-    this.#outstanding -= 1;
-    this.#outstandingBytes -= bytes;
-    if (this.#outstanding === 0) this.#onQuiet?.();
-    this.#readOn();
   }
 
   /** Decodes and takes its place in its stream's order before it first waits. */
@@ -252,21 +220,8 @@ export class WsConnection {
       consistency: this.#currentConsistency(),
       account,
       maxResponseBytes: this.#context.limits.maxResponseBytes,
-      beforeStart: () => this.#untilTaken(stream),
-    });
-  }
-
-  /** A program starts only while the client takes its answers; a stream that waits for that too long takes the connection with it. */
-  #untilTaken(stream: SessionStream): Promise<void> | null {
-    if (!this.#isDraining) return null;
-    return new Promise((resolve) => {
-      const stall = this.#context.sessions.scheduler.after(stream.stallLimitMs, () =>
-        this.#webSocket.terminate(),
-      );
-      this.#untilDrained.push(() => {
-        stall.cancel();
-        resolve();
-      });
+      // A program starts only while the client takes its answers.
+      beforeStart: () => this.#flow.untilTaken(stream.stallLimitMs),
     });
   }
 
@@ -377,38 +332,7 @@ export class WsConnection {
     }
     if (account?.isCharged) this.#webSocket.send(text, () => account.release());
     else this.#webSocket.send(text);
-    if (this.#webSocket.bufferedAmount > this.#context.limits.maxSocketBufferBytes) this.#awaitDrain();
-  }
-
-  #awaitDrain(): void {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
-    this.#webSocket.pause();
-    this.#options.socket.once('drain', () => {
-      this.#endDraining();
-      this.#readOn();
-    });
-  }
-
-  #endDraining(): void {
-    this.#isDraining = false;
-    const waiting = this.#untilDrained;
-    this.#untilDrained = [];
-    for (const go of waiting) go();
-  }
-
-  #hasTooMuch(): boolean {
-    const { maxOutstandingRequests, maxOutstandingRequestBytes } = this.#context.limits;
-    return (
-      this.#isDraining ||
-      this.#outstanding >= maxOutstandingRequests ||
-      this.#outstandingBytes >= maxOutstandingRequestBytes
-    );
-  }
-
-  #readOn(): void {
-    if (this.#webSocket.isPaused && !this.#hasTooMuch() && this.#status !== 'closed')
-      this.#webSocket.resume();
+    this.#flow.sent();
   }
 
   /** The conversation is broken (invariant 2). */
@@ -425,7 +349,7 @@ export class WsConnection {
   #onClose(): void {
     this.#status = 'closed';
     this.#helloTimer.cancel();
-    this.#endDraining();
+    this.#flow.end();
     this.#endStreams();
     this.#options.onClosed();
   }

@@ -506,10 +506,22 @@ describe('the end of the server', () => {
     await writer.ask({ type: 'open_stream', stream_id: 0 });
     writer.post({ type: 'execute', stream_id: 0, stmt: { sql: 'insert into t values (1)' } });
     await expect.poll(() => own.engines.get('main')!.waitingWriters).toBe(1);
-    const closing = own.close();
+    const closing = own.server.close();
+    writer.post({ type: 'execute', stream_id: 0, stmt: { sql: 'insert into t values (2)' } });
     expect(await holder.closed).toMatchObject({ code: 1001 });
     expect(await writer.next()).toMatchObject({ type: 'response_ok' });
     expect(await writer.closed).toMatchObject({ code: 1001 });
     await closing;
+    const counted: unknown[] = [];
+    const reader = await own.engines.get('main')!.connect({ readonly: true });
+    const select = { sql: 'select a from t', args: [], namedArgs: [], wantRows: true };
+    await reader.run([{ statement: select, condition: null }], {
+      consistency: 'strong',
+      onEvent: (event) => {
+        if (event.kind === 'rows') counted.push(...event.rows);
+      },
+    });
+    expect(counted).toEqual([[1n]]);
+    await own.close();
   });
 });
