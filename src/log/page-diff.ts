@@ -181,13 +181,16 @@ function writeVarint(at: number, value: number): number {
   return at + 2;
 }
 
-/** Throws CORRUPT when cut off, longer than two bytes, or not in its shortest form (so that a value's width is known from it). */
+/**
+ * Throws CORRUPT when cut off or not in its shortest form (so that a value's width is known from it). One of more than two bytes comes
+ * out past any page, which checkBody refuses.
+ */
 function varintAt(body: Uint8Array, at: number): number {
   const low = body[at];
   if (low === undefined) throw new TidemarkError('CORRUPT', "a delta's range header is cut off");
   if (low < 0x80) return low;
   const high = body[at + 1];
-  if (high === undefined || high === 0 || high >= 0x80) {
+  if (high === undefined || high === 0) {
     throw new TidemarkError('CORRUPT', "a delta's range header is malformed");
   }
   return (low & 0x7f) | (high << 7);

@@ -13,7 +13,15 @@ import {
   sealRecord,
   verifyRecord,
 } from '../../../src/log/codec.ts';
-import { NO_LSN, type VolumeId, toLsn, toPageNumber, toPgIndex } from '../../../src/log/lsn.ts';
+import {
+  type Lsn,
+  NO_LSN,
+  type PageNumber,
+  type VolumeId,
+  toLsn,
+  toPageNumber,
+  toPgIndex,
+} from '../../../src/log/lsn.ts';
 import { boxcarOf, boxcars, deltaBody, EPOCH, VOLUME } from './fixtures.ts';
 
 const BOXCAR = { what: 'boxcar', tag: 0x01, version: 1 };
@@ -147,17 +155,35 @@ describe('boxcar codec', () => {
     expect(codeOf(sealEnvelope(BOXCAR, 5, nodeCrc32))).toBe('CORRUPT');
   });
 
-  it.each<[string, number, unknown]>([
-    ['a commit time on a record that ends no MTR', 7, 0],
-    ['an unknown flag', 7, 4],
-    ['a delta that is called an image', 7, 3],
-    ['a delta body that no diff could have made', 9, new Uint8Array([0, 0])],
-    ['a step back in LSN', 5, 0],
-    ['an LSN past 2^53', 4, Number.MAX_SAFE_INTEGER],
-  ])('refuses %s', (_what, index, value) => {
-    const fields = goodFields();
-    fields[index] = value;
-    expect(codeOf(sealEnvelope(BOXCAR, fields, nodeCrc32))).toBe('CORRUPT');
+  it('refuses an unknown flag and an LSN past 2^53', () => {
+    for (const [index, value] of [
+      [7, 4],
+      [4, Number.MAX_SAFE_INTEGER],
+    ] as const) {
+      const fields = goodFields();
+      fields[index] = value;
+      expect(codeOf(sealEnvelope(BOXCAR, fields, nodeCrc32))).toBe('CORRUPT');
+    }
+  });
+
+  it('refuses, although every checksum is right', () => {
+    const context = recordContext(VOLUME, toPgIndex(0), EPOCH, nodeCrc32);
+    const bad: Readonly<Record<string, Parameters<typeof record>[0]>> = {
+      'a commit time on a record that ends no MTR': { isCpl: false },
+      'a delta body that no diff could have made': { body: new Uint8Array([0, 0]) },
+      'a delta that is called an image': { kind: 'image' },
+      'an LSN past 2^53': { prevLsn: Number.MAX_SAFE_INTEGER as Lsn, lsn: (2 ** 53 + 2) as Lsn },
+      'a page that no volume has': { page: 0xffff_ffff as PageNumber },
+    };
+    for (const [what, overrides] of Object.entries(bad)) {
+      const boxcar = {
+        volume: VOLUME,
+        pg: toPgIndex(0),
+        birthEpoch: EPOCH,
+        records: [sealRecord(record(overrides), context, nodeCrc32)],
+      };
+      expect(codeOf(encodeBoxcar(boxcar, nodeCrc32)), what).toBe('CORRUPT');
+    }
   });
 
   it('refuses a record that was moved, whatever the envelope says', () => {
@@ -181,8 +207,13 @@ describe('boxcar codec', () => {
     }
   });
 
-  it('refuses a message larger than any that is sent', () => {
-    expect(codeOf(new Uint8Array(MAX_MESSAGE_BYTES + 1).fill(1))).toBe('CORRUPT');
+  it('refuses a message larger than any that is sent, though all in it is right', () => {
+    const image = { step: 1, page: 1, kind: 'image' as const, bodyLength: 1, isCpl: false };
+    const head = { volume: VOLUME, pg: 0, birthEpoch: EPOCH, prevLsn: NO_LSN };
+    expect(codeOf(encodeBoxcar(boxcarOf(head, new Array(250).fill(image)), nodeCrc32))).toBe('ok');
+    const tooLarge = encodeBoxcar(boxcarOf(head, new Array(256).fill(image)), nodeCrc32);
+    expect(tooLarge.length).toBeGreaterThan(MAX_MESSAGE_BYTES);
+    expect(codeOf(tooLarge)).toBe('CORRUPT');
   });
 
   it('will not write a boxcar with a hole in its chain', () => {

@@ -173,6 +173,7 @@ describe('applying changes', () => {
     ['with a range past the page', [0xff, 0x1f, 2, 1, 1]],
     ['with a skip past the page', [0xff, 0x7f, 1, 1]],
     ['with a varint in a longer form than needed', [0x80, 0x00, 1, 1]],
+    ['with a length in a longer form than needed', [0, 0x82, 0x00, 7]],
     ['with a varint of three bytes', [0x80, 0x80, 1, 1, 1]],
   ])('refuses a delta body that is %s', (_what, bytes) => {
     const change = { kind: 'delta' as const, body: Uint8Array.from(bytes) };

@@ -90,7 +90,7 @@ describe('PgTracker', () => {
   it('agrees with its dumb twin', () => {
     const reports = fc.array(
       fc.tuple(fc.constantFrom(...NODES), fc.constantFrom('1', '1', '1', '2', '3'), fc.nat(30)),
-      { maxLength: 60 },
+      { maxLength: 60, size: 'max' },
     );
     fc.assert(
       fc.property(reports, (list) => {

@@ -128,6 +128,23 @@ describe('VolumeTracker', () => {
     }
   });
 
+  it('keeps the order of a backlog far longer than the ring it began with', () => {
+    const tracker = twoPgs();
+    const pgOf = (lsn: number) => (lsn % 3 === 0 ? P1 : P0);
+    const isCpl = (lsn: number) => lsn % 7 === 0;
+    for (let lsn = 1; lsn <= 5000; lsn += 1) send(tracker, pgOf(lsn), isCpl(lsn));
+    ackBy(tracker, 4, P0, tracker.lastSentLsnOf(P0));
+    for (const scl of [3, 6, 300, 1026, 3300, 4098, 4998]) {
+      ackBy(tracker, 4, P1, toLsn(scl));
+      // P0 is complete: VCL stands before P1's next record, VDL at the multiple of seven before.
+      const vcl = Math.min(scl + 2, 5000);
+      const vdl = vcl - (vcl % 7);
+      expect([tracker.vcl, tracker.vdl]).toEqual([vcl, vdl]);
+      expect(tracker.tailOf(P1)).toBe(vdl - (vdl % 3));
+      expect(tracker.tailOf(P0)).toBe(vdl % 3 === 0 ? Math.max(vdl - 1, 0) : vdl);
+    }
+  });
+
   it('stops at what only a bug can cause: an LSN left out, a wrong backlink, an unknown PG', () => {
     const tracker = twoPgs();
     expect(() => tracker.onSent(P0, toLsn(2), NO_LSN, true)).toThrow(/sent after/);
@@ -149,50 +166,75 @@ describe('VolumeTracker', () => {
   it('agrees with its dumb twin over several PGs, restarts and lies', () => {
     type Event =
       | { readonly kind: 'send'; readonly pg: number; readonly isCpl: boolean }
+      /** One report by each of the nodes, `behind` records before the PG's newest (negative: ahead of it, a lie). */
       | {
           readonly kind: 'scl';
           readonly pg: number;
-          readonly node: number;
-          readonly incarnation: string;
-          readonly ahead: number;
-        };
+          readonly nodes: readonly number[];
+          readonly behind: number;
+        }
+      | { readonly kind: 'restart'; readonly node: number }
+      /** A message of the incarnation before. */
+      | { readonly kind: 'late'; readonly pg: number; readonly node: number };
+    const pg = fc.nat(2);
+    const node = fc.nat(5);
     const event: fc.Arbitrary<Event> = fc.oneof(
-      fc.record({ kind: fc.constant('send' as const), pg: fc.nat(2), isCpl: fc.boolean() }),
+      { weight: 8, arbitrary: fc.record({ kind: fc.constant('send' as const), pg, isCpl: fc.boolean() }) },
       {
-        weight: 3,
+        weight: 8,
         arbitrary: fc.record({
           kind: fc.constant('scl' as const),
-          pg: fc.nat(2),
-          node: fc.nat(5),
-          incarnation: fc.constantFrom('1', '1', '1', '1', '2', '3'),
-          ahead: fc.integer({ min: -8, max: 1 }),
+          pg,
+          nodes: fc.uniqueArray(node, { minLength: 2, maxLength: 6 }),
+          behind: fc.constantFrom(0, 0, 0, 1, 2, 5, -1),
         }),
       },
+      fc.record({ kind: fc.constant('restart' as const), node }),
+      fc.record({ kind: fc.constant('late' as const), pg, node }),
     );
+    let reached = 0;
     fc.assert(
-      fc.property(fc.array(event, { maxLength: 200 }), fc.integer({ min: 1, max: 1000 }), (events, first) => {
-        const tracker = new VolumeTracker(toLsn(first));
-        const twin = new DumbVolume(first);
-        for (let pg = 0; pg < 3; pg += 1) tracker.addPg(toPgIndex(pg), NODES, NO_LSN);
-        for (const e of events) {
-          const pg = toPgIndex(e.pg);
-          if (e.kind === 'send') {
-            send(tracker, pg, e.isCpl);
-            twin.send(e.pg, e.isCpl);
-          } else {
-            const scl = toLsn(Math.max(0, tracker.lastSentLsnOf(pg) + e.ahead));
-            tracker.onScl(pg, NODES[e.node] as NodeId, e.incarnation, scl);
-            twin.scl(e.pg, e.node, e.incarnation, scl);
+      fc.property(
+        fc.array(event, { minLength: 20, maxLength: 150, size: 'max' }),
+        fc.integer({ min: 1, max: 1000 }),
+        (events, first) => {
+          const tracker = new VolumeTracker(toLsn(first));
+          const twin = new DumbVolume(first);
+          for (let pg = 0; pg < 3; pg += 1) tracker.addPg(toPgIndex(pg), NODES, NO_LSN);
+          const incarnations = new Array<number>(6).fill(1);
+          const report = (pg: number, node: number, incarnation: number, scl: Lsn): void => {
+            tracker.onScl(toPgIndex(pg), NODES[node] as NodeId, `${incarnation}`, scl);
+            twin.scl(pg, node, `${incarnation}`, scl);
+          };
+          for (const e of events) {
+            if (e.kind === 'send') {
+              send(tracker, toPgIndex(e.pg), e.isCpl);
+              twin.send(e.pg, e.isCpl);
+            } else if (e.kind === 'restart') {
+              incarnations[e.node] = (incarnations[e.node] as number) + 1;
+            } else if (e.kind === 'late') {
+              const scl = tracker.lastSentLsnOf(toPgIndex(e.pg));
+              if ((incarnations[e.node] as number) > 1) {
+                report(e.pg, e.node, incarnations[e.node] as number, NO_LSN);
+                report(e.pg, e.node, (incarnations[e.node] as number) - 1, scl);
+              }
+            } else {
+              const scl = toLsn(Math.max(0, tracker.lastSentLsnOf(toPgIndex(e.pg)) - e.behind));
+              for (const node of e.nodes) report(e.pg, node, incarnations[node] as number, scl);
+            }
+            expect({
+              vcl: tracker.vcl,
+              vdl: tracker.vdl,
+              tails: [0, 1, 2].map((i) => tracker.tailOf(toPgIndex(i))),
+            }).toEqual(twin.state());
           }
-          expect({
-            vcl: tracker.vcl,
-            vdl: tracker.vdl,
-            tails: [0, 1, 2].map((i) => tracker.tailOf(toPgIndex(i))),
-          }).toEqual(twin.state());
-        }
-      }),
-      { numRuns: 300 },
+          reached += tracker.vdl - first + 1;
+        },
+      ),
+      { numRuns: 150 },
     );
+    // The runs must have gone somewhere.
+    expect(reached).toBeGreaterThan(1500);
   });
 });
 

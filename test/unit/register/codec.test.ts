@@ -153,6 +153,12 @@ describe('what a manifest must keep', () => {
         { ...open, firstLsn: toLsn(1), parent: null },
       ],
     },
+    'two runs that start at one LSN': {
+      runs: [
+        { ...closed, lastLsn: toLsn(0), closingTails: [toLsn(0)] },
+        { ...open, firstLsn: toLsn(1), parent: null },
+      ],
+    },
     'two runs of one id': { runs: [closed, { ...open, id: closed.id }] },
     'a parent that does not come before': {
       runs: [closed, { ...open, parent: { volume: VOLUME, run: toRunId(1), lsn: toLsn(5) } }],
