@@ -462,6 +462,14 @@ export class VolumeWriter {
     this.effects.push({ kind: 'install', node: lane.nodeId, request });
   }
 
+  private installAgain(node: NodeLink, nowMs: number): void {
+    for (const lane of node.lanes) {
+      if (lane.install !== 'done') continue;
+      lane.install = 'needed';
+      lane.pause(nowMs);
+    }
+  }
+
   private onInstallReply(nodeId: NodeId, pg: PgIndex, reply: InstallReply, nowMs: number): void {
     const lane = this.streams[pg]?.laneOf(nodeId);
     if (lane === undefined || this.isDeposing(reply.refusal)) return;
@@ -536,7 +544,13 @@ export class VolumeWriter {
 
   private onHeartbeatReply(nodeId: NodeId, incarnation: string, grant: HeartbeatGrant, nowMs: number): void {
     if (grant.volume !== this.volume || !sameEpoch(grant.epoch, this.epoch)) return;
-    if (this.isDeposing(grant.refusal) || grant.refusal !== null) return;
+    if (this.isDeposing(grant.refusal)) return;
+    if (grant.refusal !== null) {
+      // It has lost, or never had, this term's manifest: an idle volume would not notice by its appends.
+      const isLacking = grant.refusal.code === 'BEHIND' || grant.refusal.code === 'NO_SEGMENT';
+      if (isLacking) this.withNode(nodeId, (node) => this.installAgain(node, nowMs));
+      return;
+    }
     for (const { pg, scl, verified } of grant.pgs) {
       const lane = this.streams[pg]?.laneOf(nodeId);
       if (lane !== undefined && verified) this.onScl(lane, incarnation, scl, nowMs);

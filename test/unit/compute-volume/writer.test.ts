@@ -8,7 +8,7 @@ import {
   OLD_EPOCH,
   recordsOf,
   refusalOf,
-  VOLUME,
+  type VOLUME,
   WriterNet,
 } from '../../support/writer-net.ts';
 
@@ -347,6 +347,17 @@ describe('nodes that fail', () => {
     net.install(f);
     net.deliverAll();
     expect(net.node(f).segment(pg(0)).scl).toBe(HEAD_FIRST);
+  });
+
+  it('that lost the manifest while nothing was written are found out by their heartbeats', () => {
+    const net = new WriterNet();
+    net.upAll();
+    net.heartbeat(f, { refusal: refusalOf('BEHIND') });
+    net.tick(100);
+    expect(net.node(f).installs.length).toBe(1);
+    net.install(f);
+    net.commit(1);
+    expect(net.node(f).inbox.length).toBe(1);
   });
 
   it('with a full disk or in quarantine are asked again later, without haste', () => {
