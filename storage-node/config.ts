@@ -24,8 +24,8 @@ export interface StorageNodeConfig {
   readonly coreLimits?: Partial<CoreLimits>;
   readonly logger: Logger;
   /**
-   * The node can no longer be trusted: it has stopped answering and must go. By default the process ends with exit code 1 once the
-   * reason is logged.
+   * The node can no longer be trusted: it has stopped answering and must go. Without it the node takes the process for its own: it keeps
+   * the heap small, and ends the process with exit code 1 once the reason is logged.
    */
   readonly onFatal?: (error: Error) => void;
 }

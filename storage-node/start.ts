@@ -19,6 +19,7 @@ import { StorageNodeDriver } from './driver/driver.ts';
 import { Gauges } from './driver/gauges.ts';
 import { readMarker, writeMarker } from './driver/journal-marker.ts';
 import { StoreWriter } from './driver/store-writer.ts';
+import { keepHeapSmall } from './memory.ts';
 
 export interface RunningStorageNode {
   readonly nodeId: NodeId;
@@ -31,6 +32,7 @@ export interface RunningStorageNode {
 /** Rejects with a coded error (IN_USE, WRONG_CLUSTER, WRONG_FORMAT, CORRUPT, IO_ERROR, BAD_REQUEST) when it cannot start. */
 export async function startStorageNode(config: StorageNodeConfig): Promise<RunningStorageNode> {
   const checked = checkConfig(config);
+  if (config.onFatal === undefined) keepHeapSmall();
   const opened: (() => Promise<void>)[] = [];
   try {
     return await start(checked, opened, config.onFatal ?? endProcess);

@@ -56,6 +56,8 @@ export class FileJournalDisk implements JournalDisk {
       const path = join(directory, RING_FILE);
       const existing = await openIfPresent(path);
       if (existing !== null) {
+        // A write that the last process died in may be in the page cache only: what is read from now on must be on the disk.
+        await existing.datasync();
         const { size } = await existing.stat();
         return new FileJournalDisk(directory, existing, size - (size % SECTOR_BYTES), false);
       }

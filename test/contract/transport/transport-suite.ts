@@ -227,6 +227,21 @@ export function transportSuite(name: string, start: (answer: Answer) => Promise<
       expect(node.client.nodeId).toBe('az1-a' as NodeId);
     });
 
+    it('lets the node know what it need not answer any more', async () => {
+      const node = await open((method) =>
+        method === 'append' ? undefined : { sequence: 1, incarnation: 'i', grants: [] },
+      );
+      const log = new StreamLog<'append'>();
+      const stream = node.client.openStream('append', log);
+      await log.until(log.has('up'));
+      for (let lsn = 1; lsn <= 3; lsn++) stream.send(appendRequest(lsn));
+      await sleep(50);
+      expect(node.abandoned()).toBe(0);
+      stream.close();
+      for (let waited = 0; node.abandoned() < 3 && waited < 100; waited++) await sleep(20);
+      expect(node.abandoned()).toBe(3);
+    });
+
     it('calls no handler after close', async () => {
       const node = await open(() => undefined);
       const log = new StreamLog<'append'>();
