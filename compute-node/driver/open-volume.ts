@@ -109,6 +109,7 @@ class WrittenVolume implements OpenVolume {
       ...(options.readTimeoutMs === undefined ? {} : { timeoutMs: options.readTimeoutMs }),
     });
     this.#confirmation = new ReadConfirmation({
+      epoch: this.epoch,
       members: manifest.pgs[0]!.members,
       leaseTermMs: cluster.constants.leaseTermMs,
       heartbeats: links.heartbeats,
@@ -404,9 +405,8 @@ class WrittenVolume implements OpenVolume {
     if (grant.refusal === null) {
       if (this.#isReleasing && sent.sequence >= this.#firstReleaseSequence) this.#released.add(node);
       this.#floor.onHeartbeatAnswered(node, sent.sequence);
-      const standsBy = grant.pgs.some(({ pg, verified }) => pg === 0 && verified);
-      if (standsBy) this.#confirmation.onAnswer(node, sent, grant.granted);
     } else if (this.#isReleasing && !isHigher(grant.refusal.promised, this.epoch)) this.#released.add(node);
+    this.#confirmation.onGrant(node, sent, grant);
     this.#step({ kind: 'heartbeat-reply', node, incarnation, grant });
   }
 

@@ -5,7 +5,9 @@
  * Reads of one turn share one look at the clocks, which comes after all of them have asked.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
+import type { Epoch } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
+import type { HeartbeatGrant } from '../../src/messages/messages.ts';
 import type { ClockReading } from '../volume/lease.ts';
 import { ReadLease } from '../volume/lease.ts';
 import type { Heartbeats, SentHeartbeat } from './heartbeats.ts';
@@ -28,13 +30,14 @@ export class ReadConfirmation {
   #ended: TidemarkError | null = null;
 
   constructor(options: {
+    readonly epoch: Epoch;
     readonly members: readonly NodeId[];
     readonly leaseTermMs: number;
     readonly heartbeats: Heartbeats;
     readonly readClocks: () => ClockReading;
     readonly timeoutMs: number;
   }) {
-    this.#lease = new ReadLease(options.members, options.leaseTermMs);
+    this.#lease = new ReadLease(options.epoch, options.members, options.leaseTermMs);
     this.#heartbeats = options.heartbeats;
     this.#readClocks = options.readClocks;
     this.#timeoutMs = options.timeoutMs;
@@ -52,9 +55,8 @@ export class ReadConfirmation {
     return this.#turn;
   }
 
-  /** A verified segment of PG 0 stood by the epoch. */
-  onAnswer(node: NodeId, sent: SentHeartbeat, granted: boolean): void {
-    this.#lease.onAnswer(node, { ...sent, granted });
+  onGrant(node: NodeId, sent: SentHeartbeat, grant: HeartbeatGrant): void {
+    this.#lease.onGrant(node, sent, grant);
     if (this.#waiters.length === 0) return;
     const { confirmedSequence } = this.#lease;
     const stillWaiting: Waiter[] = [];

@@ -14,7 +14,9 @@
  */
 import { assert } from '../../src/base/assert.ts';
 import { CLOCK_RATE_ERROR } from '../../src/base/limits.ts';
+import { type Epoch, sameEpoch } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
+import type { HeartbeatGrant } from '../../src/messages/messages.ts';
 
 /** Promises or confirmations that prove that no newer writer has four: 3 + 4 > 6. */
 export const LEASE_QUORUM = 3;
@@ -37,25 +39,30 @@ interface MemberState {
 
 export class ReadLease {
   private readonly members: ReadonlyMap<NodeId, MemberState>;
+  private readonly epoch: Epoch;
   private readonly usableMs: number;
   private isEnded = false;
 
-  constructor(members: readonly NodeId[], leaseTermMs: number) {
+  /** `members`: the six of PG 0. */
+  constructor(epoch: Epoch, members: readonly NodeId[], leaseTermMs: number) {
+    this.epoch = epoch;
     assert(members.length === 6, `a lease rests on six segments, not ${members.length}`);
     this.members = new Map(members.map((id) => [id, { promisedAt: null, confirmedSequence: 0 }]));
     this.usableMs = leaseTermMs * (1 - CLOCK_RATE_ERROR);
   }
 
   /**
-   * A verified segment of PG 0 answered heartbeat `sequence`, sent at `sentAt`, standing by this epoch. `granted`: with a promise.
-   * Sequences grow with send time.
+   * What a node answered to heartbeat `sequence`, sent at `sentAt`. It counts when the node stands by this epoch and its segment of PG 0 is
+   * verified (one in quarantine may have forgotten a newer promise). Sequences grow with send time.
    */
-  onAnswer(node: NodeId, answer: { sequence: number; sentAt: ClockReading; granted: boolean }): void {
+  onGrant(node: NodeId, sent: { sequence: number; sentAt: ClockReading }, grant: HeartbeatGrant): void {
     const member = this.members.get(node);
     if (member === undefined || this.isEnded) return;
-    if (answer.sequence <= member.confirmedSequence) return;
-    member.confirmedSequence = answer.sequence;
-    if (answer.granted) member.promisedAt = answer.sentAt;
+    if (grant.refusal !== null || !sameEpoch(grant.epoch, this.epoch)) return;
+    if (!grant.pgs.some(({ pg, verified }) => pg === 0 && verified)) return;
+    if (sent.sequence <= member.confirmedSequence) return;
+    member.confirmedSequence = sent.sequence;
+    if (grant.granted) member.promisedAt = sent.sentAt;
   }
 
   /** True while three unexpired promises stand. To be asked after a result is computed, before it is sent. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type ClockReading, ReadLease } from '../../../compute-node/volume/lease.ts';
-import type { NodeId } from '../../../src/log/lsn.ts';
-import { NODES } from '../../support/writer-net.ts';
+import type { NodeId, PgIndex } from '../../../src/log/lsn.ts';
+import type { HeartbeatGrant } from '../../../src/messages/messages.ts';
+import { EPOCH, NODES, OLD_EPOCH, refusalOf, VOLUME } from '../../support/writer-net.ts';
 
 const TERM_MS = 500;
 /** What of a term is used: less the allowed difference of clock rates. */
@@ -10,10 +11,19 @@ const USABLE_MS = 475;
 /** All clocks in step. */
 const at = (ms: number): ClockReading => ({ monotonicMs: ms, wallMs: 5_000 + ms, uptimeMs: 90_000 + ms });
 
+/** What a node in good standing answers. */
+const grant = (granted = true, scl = 0): HeartbeatGrant => ({
+  volume: VOLUME,
+  epoch: EPOCH,
+  granted,
+  pgs: [{ pg: 0 as PgIndex, scl: scl as HeartbeatGrant['pgs'][0]['scl'], verified: true }],
+  refusal: null,
+});
+
 function leaseOf(...grants: readonly { node: number; sentAt: ClockReading; granted?: boolean }[]): ReadLease {
-  const lease = new ReadLease(NODES, TERM_MS);
+  const lease = new ReadLease(EPOCH, NODES, TERM_MS);
   for (const [i, { node, sentAt, granted = true }] of grants.entries()) {
-    lease.onAnswer(NODES[node]!, { sequence: i + 1, sentAt, granted });
+    lease.onGrant(NODES[node]!, { sequence: i + 1, sentAt }, grant(granted));
   }
   return lease;
 }
@@ -27,8 +37,23 @@ describe('a read lease', () => {
 
   it('does not count one node three times, nor a node that is none of the six', () => {
     const lease = leaseOf({ node: 0, sentAt: at(0) }, { node: 0, sentAt: at(1) }, { node: 1, sentAt: at(1) });
-    lease.onAnswer('stranger' as NodeId, { sequence: 9, sentAt: at(1), granted: true });
+    lease.onGrant('stranger' as NodeId, { sequence: 9, sentAt: at(1) }, grant(true));
     expect(lease.isHeld(at(10))).toBe(false);
+  });
+
+  it('does not count a node that stands by another epoch, refuses, or has no verified segment of PG 0', () => {
+    const poor: HeartbeatGrant[] = [
+      { ...grant(), epoch: OLD_EPOCH },
+      { ...grant(), refusal: refusalOf('BEHIND') },
+      { ...grant(), pgs: [{ ...grant().pgs[0]!, verified: false }] },
+      { ...grant(), pgs: [{ ...grant().pgs[0]!, pg: 1 as PgIndex }] },
+    ];
+    for (const answer of poor) {
+      const lease = leaseOf({ node: 0, sentAt: at(0) }, { node: 1, sentAt: at(0) });
+      lease.onGrant(NODES[2]!, { sequence: 9, sentAt: at(0) }, answer);
+      expect(lease.isHeld(at(10))).toBe(false);
+      expect(lease.confirmedSequence).toBe(0);
+    }
   });
 
   it('counts each promise from the sending of its heartbeat, for the term less the clock-rate error', () => {
@@ -43,12 +68,11 @@ describe('a read lease', () => {
 
   it('is not prolonged by an answer without a promise, nor shortened by a late one', () => {
     const lease = leaseOf(...[0, 1, 2].map((node) => ({ node, sentAt: at(0) })));
-    lease.onAnswer(NODES[0]!, { sequence: 10, sentAt: at(400), granted: false });
+    lease.onGrant(NODES[0]!, { sequence: 10, sentAt: at(400) }, grant(false));
     expect(lease.isHeld(at(470))).toBe(true);
     expect(lease.isHeld(at(480))).toBe(false);
-    for (const node of [0, 1, 2])
-      lease.onAnswer(NODES[node]!, { sequence: 20, sentAt: at(400), granted: true });
-    lease.onAnswer(NODES[0]!, { sequence: 15, sentAt: at(0), granted: true });
+    for (const node of [0, 1, 2]) lease.onGrant(NODES[node]!, { sequence: 20, sentAt: at(400) }, grant(true));
+    lease.onGrant(NODES[0]!, { sequence: 15, sentAt: at(0) }, grant(true));
     expect(lease.isHeld(at(800))).toBe(true);
   });
 
@@ -81,8 +105,7 @@ describe('a read lease', () => {
     const lease = leaseOf(...[0, 1, 2].map((node) => ({ node, sentAt: at(0) })));
     lease.end();
     expect(lease.isHeld(at(1))).toBe(false);
-    for (const node of [0, 1, 2])
-      lease.onAnswer(NODES[node]!, { sequence: 20, sentAt: at(2), granted: true });
+    for (const node of [0, 1, 2]) lease.onGrant(NODES[node]!, { sequence: 20, sentAt: at(2) }, grant(true));
     expect(lease.isHeld(at(3))).toBe(false);
     expect(lease.confirmedSequence).toBe(0);
   });
@@ -90,9 +113,9 @@ describe('a read lease', () => {
 
 describe('a confirmation', () => {
   it('is the greatest sequence that three of the six have answered', () => {
-    const lease = new ReadLease(NODES, TERM_MS);
+    const lease = new ReadLease(EPOCH, NODES, TERM_MS);
     const answer = (node: number, sequence: number) =>
-      lease.onAnswer(NODES[node]!, { sequence, sentAt: at(0), granted: false });
+      lease.onGrant(NODES[node]!, { sequence, sentAt: at(0) }, grant(false));
     answer(0, 11);
     answer(1, 12);
     expect(lease.confirmedSequence).toBe(0);
