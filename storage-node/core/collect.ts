@@ -32,9 +32,26 @@ export interface CollectEnv {
   readonly limits: CoreLimits;
 }
 
-export function isCollectionDue(segment: Segment, nowMs: number): boolean {
-  if (segment.isCollecting || segment.manifest === null || segment.isQuarantined) return false;
-  return segment.floor > segment.collected + 1 && nowMs >= segment.collectAfterMs;
+export function isCollectionDue(segment: Segment, self: NodeId, nowMs: number): boolean {
+  if (segment.isCollecting || segment.isQuarantined || nowMs < segment.collectAfterMs) return false;
+  return (
+    collectableFloor(segment) > segment.collected + 1 ||
+    collectableChunks(segment, self) > segment.chunksCollected
+  );
+}
+
+/** What is not in page form yet is not collected: a pass ends below it and the next one goes on. */
+function collectableFloor(segment: Segment): Lsn {
+  return Math.min(segment.floor, segment.coalesced + 1) as Lsn;
+}
+
+/** Up to here the log is below the floor, in page form here, and held by every peer. */
+function collectableChunks(segment: Segment, self: NodeId): Lsn {
+  const manifest = segment.manifest?.value;
+  if (manifest === undefined) return NO_LSN;
+  const peers = peersOf(manifest, segment.pg, self);
+  const heldByAll = peers.map((peer) => segment.peerScls.get(peer) ?? NO_LSN);
+  return Math.max(0, Math.min(collectableFloor(segment) - 1, ...heldByAll)) as Lsn;
 }
 
 /** One pass up to the floor as it is now. */
@@ -42,18 +59,18 @@ export function* collect(env: CollectEnv, segment: Segment): Program<void> {
   const manifest = segment.manifest?.value;
   const retention = segment.retention;
   if (manifest === undefined || retention === null) return;
-  // What is not in page form yet is not collected: the pass ends below it and the next one goes on.
-  const floor = Math.min(retention.floor, segment.coalesced + 1) as Lsn;
-  if (floor <= segment.collected + 1) return;
+  const floor = collectableFloor(segment);
   const points = {
     oldestOfRuns: oldestReadPoints(segment, manifest.runs, floor),
     pins: retention.pins
       .filter((pin) => pin.point.volume === segment.volume)
       .map((pin) => needOf(segment, manifest.runs, pin.point)),
   };
-  yield* collectPages(env, segment, points, floor);
-  yield* collectChunks(env, segment, floor);
-  segment.collected = Math.max(segment.collected, floor - 1) as Lsn;
+  if (floor > segment.collected + 1) {
+    yield* collectPages(env, segment, points, floor);
+    segment.collected = (floor - 1) as Lsn;
+  }
+  yield* collectChunks(segment, collectableChunks(segment, env.nodeId), env.limits.collectBatch);
   segment.check();
 }
 
@@ -168,19 +185,15 @@ function unneeded(
   });
 }
 
-function* collectChunks(env: CollectEnv, segment: Segment, floor: Lsn): Program<void> {
-  const manifest = segment.manifest?.value;
-  if (manifest === undefined) return;
-  const peers = peersOf(manifest, segment.pg, env.nodeId);
-  const heldByAll = peers.map((peer) => segment.peerScls.get(peer) ?? NO_LSN);
-  const throughLsn = Math.min(floor - 1, segment.coalesced, ...heldByAll) as Lsn;
+function* collectChunks(segment: Segment, throughLsn: Lsn, batch: number): Program<void> {
   let range = segment.keys.chunksAfter(NO_LSN, throughLsn);
   for (;;) {
-    const chunks = yield* readRange({ ...range, limit: env.limits.collectBatch });
+    const chunks = yield* readRange({ ...range, limit: batch });
     const last = chunks[chunks.length - 1];
-    if (last === undefined) return;
+    if (last === undefined) break;
     yield* writeStore(chunks.map(({ key }) => ({ type: 'del', key })));
     for (const { value } of chunks) segment.storedBytes = Math.max(0, segment.storedBytes - value.length);
     range = { ...range, gte: after(last.key) };
   }
+  segment.chunksCollected = throughLsn;
 }

@@ -280,7 +280,7 @@ export class StorageNodeCore implements NodeContext {
         this.freshening.delete(segment),
       );
     }
-    if (isCollectionDue(segment, nowMs)) {
+    if (isCollectionDue(segment, this.options.nodeId, nowMs)) {
       segment.isCollecting = true;
       segment.collectAfterMs = nowMs + this.limits.collectIntervalMs;
       const env = { nodeId: this.options.nodeId, values: this.values, limits: this.limits };

@@ -81,6 +81,8 @@ export class Segment {
   retention: RetentionValue | null = null;
   private retentionBytes: Uint8Array | null = null;
   collected: Lsn = NO_LSN;
+  /** The log's chunks are collected up to here, as far as this start knows. */
+  chunksCollected: Lsn = NO_LSN;
   quarantine: Quarantine | null = null;
 
   /** SCL of the peers as last heard. */

@@ -124,7 +124,9 @@ describe('page reads', () => {
 
 describe('damage', () => {
   function coalesced() {
-    const made = opened({ limits: { roundAgeMs: 50, chainRecords: 3, keptImageDeltaBytes: 1_000_000, pageCacheBytes: 1 } });
+    const made = opened({
+      limits: { roundAgeMs: 50, chainRecords: 3, keptImageDeltaBytes: 1_000_000, pageCacheBytes: 1 },
+    });
     for (let i = 0; i < 5; i += 1) {
       made.append(12, 4);
       made.cluster.advance(200);
@@ -164,6 +166,78 @@ describe('damage', () => {
       read(page);
     }
     expect(refused).toBeGreaterThan(10);
+  });
+
+  test('entries that changed places, or are gone from the middle or the end of a page, are noticed', () => {
+    const { cluster, volume } = opened({
+      limits: { roundAgeMs: 50, pageCacheBytes: 1 },
+      nodes: TEST_NODES.slice(0, 1),
+    });
+    for (let round = 0; round < 4; round += 1) {
+      const records = [1, 2].map((page) => volume.write(page, 31 + round, { offset: 100 * round }));
+      cluster.ask(NODE, 'append', volume.append(records));
+      cluster.ask(NODE, 'append', volume.append([], { vdl: volume.lastLsn }));
+      cluster.advance(200);
+    }
+    const disk = cluster.disk(NODE);
+    const entries = (page: number) =>
+      [...disk.entries()]
+        .filter(([key]) => key[0] === KIND.page && parsePageKey(key).page === page)
+        .sort(([a], [b]) => parsePageKey(a).lsn - parsePageKey(b).lsn);
+    const code = (page: number) =>
+      cluster.ask(NODE, 'readPages', volume.readPages([page], { lsn: volume.lastLsn })).refusal?.code ??
+      'served';
+    const ones = entries(1);
+    expect(ones.length).toBe(4);
+    expect(code(1)).toBe('served');
+    for (const [key, value] of ones) {
+      disk.delete(key);
+      expect(code(1), `without the entry at ${parsePageKey(key).lsn}`).toBe('CORRUPT');
+      disk.put(key, value);
+    }
+    const [one, two] = [entries(1)[0], entries(2)[0]];
+    if (one === undefined || two === undefined) throw new Error('no entries');
+    disk.put(one[0], two[1]);
+    expect(code(1)).toBe('CORRUPT');
+    disk.put(one[0], one[1]);
+    expect(code(1)).toBe('served');
+    // Without memory of the page's head the backlinks still tell of a hole in the middle.
+    cluster.restart(NODE);
+    cluster.pump();
+    const [middle] = ones[2] ?? [];
+    disk.delete(middle as Uint8Array);
+    expect(code(1)).toBe('CORRUPT');
+  });
+
+  test('after a lost round its records are coalesced anew, and what rounds behind it left is replaced', () => {
+    const limits = { roundAgeMs: 50, chainRecords: 3, pageCacheBytes: 1 };
+    const { cluster, volume } = opened({ limits, nodes: TEST_NODES.slice(0, 1) });
+    const round = (count: number) => {
+      const records = Array.from({ length: count }, (_, i) =>
+        volume.write(1, 31 + i, { offset: 10 * volume.lastLsn }),
+      );
+      cluster.call(NODE, 'append', volume.append(records));
+      cluster.call(NODE, 'append', volume.append([], { vdl: volume.lastLsn }));
+    };
+    for (const count of [1, 2, 2]) {
+      round(count);
+      cluster.advance(200);
+    }
+    // The second of three rounds is lost; the third left a bundle and an image.
+    cluster.restart(NODE, { loseWrite: 1 });
+    round(2);
+    cluster.advance(1_000);
+    const segment = cluster.core(NODE)?.segments.get(volume.volume, 0 as never);
+    expect(segment?.coalesced).toBe(7);
+    for (let lsn = 1; lsn <= 7; lsn += 1) {
+      const reply = cluster.ask(NODE, 'readPages', volume.readPages([1], { lsn: lsn as Lsn }));
+      expect(reply.refusal).toBeNull();
+      const expected = volume.replay({ volume: volume.volume, run: 0 as RunId, lsn: lsn as Lsn }, 1);
+      expect(
+        Buffer.compare(reply.pages[0]?.data ?? new Uint8Array(0), expected ?? new Uint8Array(0)),
+        `at ${lsn}`,
+      ).toBe(0);
+    }
   });
 
   test('damaged chunks are not passed on, and after a restart they count as maybe acknowledged', () => {
