@@ -20,7 +20,7 @@ export interface LevelStoreOptions {
   readonly maxOpenFiles?: number;
 }
 
-const DEFAULTS = { cacheBytes: 8 * MIB, writeBufferBytes: 4 * MIB, maxOpenFiles: 40 };
+const DEFAULTS = { cacheBytes: 4 * MIB, writeBufferBytes: 4 * MIB, maxOpenFiles: 24 };
 /** How much a range query fetches from LevelDB at a time. */
 const RANGE_CHUNK_BYTES = 256 * KIB;
 /** A key no other key is near: compacting just it flushes the memory table and rewrites nothing. */
