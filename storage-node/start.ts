@@ -48,7 +48,9 @@ async function start(
   onFatal: (error: Error) => void,
 ): Promise<RunningStorageNode> {
   const { nodeId, logger } = config;
+  let hasFailed = false;
   const fatal = (error: Error): void => {
+    hasFailed = true;
     logger.log('error', 'the storage node stops: it can no longer vouch for its data', { nodeId, error });
     onFatal(error);
   };
@@ -117,8 +119,10 @@ async function start(
       await server.close();
       closeAll(peers.values());
       gauges.stop();
-      await journal.close();
-      await storeWriter.written();
+      if (!hasFailed) {
+        await journal.close();
+        await storeWriter.written();
+      }
       await store.close();
     },
   };
