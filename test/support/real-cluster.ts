@@ -58,7 +58,7 @@ export class RealCluster {
       TIDEMARK_NODE_ID: name,
       TIDEMARK_AZ: azOf(name),
       TIDEMARK_LISTEN: `127.0.0.1:${this.#port(name)}`,
-      TIDEMARK_DATA: join(this.directory, name),
+      TIDEMARK_DATA_DIR: join(this.directory, name),
     });
   }
 

@@ -133,7 +133,7 @@ describe('house rules', () => {
       '@grpc/grpc-js': /^src\/adapters\/grpc\//,
       '@grpc/proto-loader': /^src\/adapters\/grpc\//,
       '@sqlite.org/sqlite-wasm': /^compute-node\/engine\//,
-      ws: /^compute-node\/hrana\/|^bench\//,
+      ws: /^compute-node\/hrana\/|^cli\/client\/|^bench\//,
       commander: /^cli\//,
     };
     const broken = violations((file) =>
