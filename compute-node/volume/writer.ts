@@ -14,11 +14,10 @@
  * 5. A segment leaves the live set only when four others of its PG are ahead of it.
  */
 import { assert, assertNever } from '../../src/base/assert.ts';
-import { TidemarkError } from '../../src/base/errors.ts';
 import { MAX_BOXCAR_BYTES, MAX_UNACKED_BYTES_PER_NODE, MIB } from '../../src/base/limits.ts';
 import type { Now } from '../../src/env/env.ts';
-import { recordSizeBytes, sealRecord } from '../../src/log/codec.ts';
-import { compareEpochs, type Epoch, formatEpoch, sameEpoch } from '../../src/log/epoch.ts';
+import { sealRecord } from '../../src/log/codec.ts';
+import { compareEpochs, type Epoch, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, pgOfPage, type PgIndex, type VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr, RedoRecord } from '../../src/log/record.ts';
 import type {
@@ -33,7 +32,10 @@ import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { SubmittedMtr } from './open-volume.ts';
+import { deposedError, overloaded, tooManyRecords, writerClosed } from './writer-errors.ts';
 import { VolumeGrowth } from './writer-growth.ts';
+import { HeartbeatNews } from './writer-heartbeat.ts';
+import { HeldMtrs, type PlacedRecord } from './writer-held.ts';
 import { type Lane, NodeLink } from './writer-lane.ts';
 import { PgStream, type Term } from './writer-pg.ts';
 import type { WriterEffect, WriterEvent, WriterLimits, WriterOptions } from './writer-types.ts';
@@ -49,15 +51,6 @@ const DEFAULT_LIMITS: WriterLimits = {
 };
 /** An engine that hands over MTRs although it was told to wait is refused past this many times the bound. */
 const HARD_BOUND_FACTOR = 16;
-/** PGs of one heartbeat message: the rest follow in the next ones. */
-const MAX_PGS_PER_HEARTBEAT = 500;
-
-/** An MTR whose PG is not committed yet, and those behind it. */
-interface HeldMtr {
-  readonly records: readonly { readonly pg: PgIndex; readonly record: RedoRecord }[];
-  readonly highestPg: PgIndex;
-}
-
 type WriterState =
   | { readonly kind: 'open' }
   | { readonly kind: 'closed' }
@@ -78,8 +71,8 @@ export class VolumeWriter {
   private state: WriterState = { kind: 'open' };
   private head: Lsn;
   private lastCommitTimeMicros: number;
-  private held: HeldMtr[] = [];
-  private heldBytes = 0;
+  private readonly held = new HeldMtrs();
+  private readonly news = new HeartbeatNews();
   /** Bytes of all PGs without a quorum; kept up with `note`. */
   private hardeningBytes = 0;
   private readonly hardeningOf: number[] = [];
@@ -89,7 +82,6 @@ export class VolumeWriter {
   private waitingSinceMs: number | null = null;
   private isStalled = false;
   private manifestBytes: Uint8Array | null = null;
-  private heartbeatTurn = 0;
   private effects: WriterEffect[] = [];
 
   constructor(options: WriterOptions) {
@@ -144,7 +136,7 @@ export class VolumeWriter {
       this.state.kind === 'open' &&
       !this.isStalled &&
       this.head - this.vdl <= this.lal / 2 &&
-      this.hardeningBytes + this.heldBytes <= this.limits.maxHardeningBytes &&
+      this.hardeningBytes + this.held.sizeBytes <= this.limits.maxHardeningBytes &&
       !this.isBacklogged
     );
   }
@@ -189,8 +181,8 @@ export class VolumeWriter {
 
     const commitTimeMicros = Math.max(this.lastCommitTimeMicros + 1, now.wallMicros);
     const firstLsn = (this.head + 1) as Lsn;
-    const mustWait = this.held.length > 0 || highestPg >= this.growth.committedCount;
-    const waiting: { pg: PgIndex; record: RedoRecord }[] = [];
+    const mustWait = !this.held.isEmpty || highestPg >= this.growth.committedCount;
+    const waiting: PlacedRecord[] = [];
     for (let i = 0; i < count; i++) {
       const { page, kind, body } = mtr.changes[i]!;
       const pg = pgOfPage(page, pgPages);
@@ -205,12 +197,10 @@ export class VolumeWriter {
         this.term.crc32,
       );
       this.tracker.onSent(pg, lsn, prevLsn, isCpl);
-      if (mustWait) {
-        waiting.push({ pg, record });
-        this.heldBytes += recordSizeBytes(record);
-      } else this.queue(stream, record);
+      if (mustWait) waiting.push({ pg, record });
+      else this.queue(stream, record);
     }
-    if (mustWait) this.held.push({ records: waiting, highestPg });
+    if (mustWait) this.held.add(waiting, highestPg);
     this.head = (firstLsn + count - 1) as Lsn;
     this.lastCommitTimeMicros = commitTimeMicros;
     this.waitingSinceMs ??= now.monotonicMs;
@@ -229,16 +219,7 @@ export class VolumeWriter {
   heartbeatFor(nodeId: NodeId, isRelease: boolean, retention: Uint8Array): HeartbeatVolume | null {
     const node = this.nodes.get(nodeId);
     if (node === undefined || this.state.kind === 'deposed') return null;
-    const pgs: { pg: PgIndex; vdl: Lsn; tail: Lsn }[] = [];
-    for (const lane of this.lanesToTell(node)) {
-      const pg = lane.pgIndex as PgIndex;
-      const tail = this.tracker.tailOf(pg);
-      const isNews = lane.toldVdl < this.vdl || lane.unackedRecords > 0 || lane.scl < tail;
-      if ((pg !== 0 && !isNews) || !this.hasPg(pg)) continue;
-      lane.toldVdl = this.vdl;
-      pgs.push({ pg, vdl: this.vdl, tail });
-      if (pgs.length === MAX_PGS_PER_HEARTBEAT) break;
-    }
+    const pgs = this.news.pgsFor(node, this.tracker, this.growth.committedCount);
     return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
   }
 
@@ -247,34 +228,14 @@ export class VolumeWriter {
     this.retention = committed;
   }
 
-  /** PG 0's first, for it carries the lease; when there are too many for one message, the others from a place that moves on. */
-  private lanesToTell(node: NodeLink): readonly Lane[] {
-    const { lanes } = node;
-    if (lanes.length <= MAX_PGS_PER_HEARTBEAT) return lanes;
-    this.heartbeatTurn = (this.heartbeatTurn + MAX_PGS_PER_HEARTBEAT) % lanes.length;
-    const from = this.heartbeatTurn;
-    const first = lanes.filter((lane) => lane.pgIndex === 0);
-    const others = [...lanes.slice(from), ...lanes.slice(0, from)].filter((lane) => lane.pgIndex !== 0);
-    return [...first, ...others];
-  }
-
   private checkMayTake(count: number): void {
     if (this.state.kind === 'deposed') throw deposedError(this.epoch, this.state.by);
-    if (this.state.kind === 'closed') {
-      throw new TidemarkError('UNAVAILABLE', 'the volume is closed', { nextStep: 'Open it again.' });
-    }
-    if (count > this.lal / 2) {
-      throw new TidemarkError('TOO_LARGE', `a transaction of ${count} pages; ${this.lal / 2} are the most`, {
-        nextStep: 'Split the transaction into smaller ones.',
-      });
-    }
+    if (this.state.kind === 'closed') throw writerClosed();
+    if (count > this.lal / 2) throw tooManyRecords(count, Math.floor(this.lal / 2));
     const isPastLal = this.head + count > this.vdl + this.lal;
-    const bytes = this.hardeningBytes + this.heldBytes;
-    if (isPastLal || (!this.isWritable && bytes > HARD_BOUND_FACTOR * this.limits.maxHardeningBytes)) {
-      throw new TidemarkError('OVERLOADED', `${this.head - this.vdl} records wait for their quorum`, {
-        nextStep: 'Wait until the storage nodes have caught up, then retry.',
-      });
-    }
+    const bytes = this.hardeningBytes + this.held.sizeBytes;
+    const isPastBound = !this.isWritable && bytes > HARD_BOUND_FACTOR * this.limits.maxHardeningBytes;
+    if (isPastLal || isPastBound) throw overloaded(this.head - this.vdl);
   }
 
   private apply(event: WriterEvent, nowMs: number): void {
@@ -495,22 +456,11 @@ export class VolumeWriter {
       for (const lane of stream.lanes) if (lane.node.isUp) this.requestInstall(lane);
     }
     this.log('info', 'the volume grew', { pgCount: this.growth.committedCount });
-    this.releaseHeld();
+    for (const { pg, record } of this.held.release(this.growth.committedCount)) {
+      this.queue(this.streams[pg]!, record);
+    }
     this.proposeGrowth(nowMs);
     this.sealAll(nowMs);
-  }
-
-  private releaseHeld(): void {
-    let released = 0;
-    for (const mtr of this.held) {
-      if (mtr.highestPg >= this.growth.committedCount) break;
-      for (const { pg, record } of mtr.records) {
-        this.heldBytes -= recordSizeBytes(record);
-        this.queue(this.streams[pg]!, record);
-      }
-      released += 1;
-    }
-    this.held = this.held.slice(released);
   }
 
   // What comes back
@@ -623,12 +573,4 @@ export class VolumeWriter {
   private log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
     this.effects.push({ kind: 'log', level, message, fields: { volume: this.volume, ...fields } });
   }
-}
-
-export function deposedError(epoch: Epoch, by: Epoch): TidemarkError {
-  return new TidemarkError(
-    'DEPOSED',
-    `this writer's term ${formatEpoch(epoch)} ended: ${formatEpoch(by)} was promised by a storage node`,
-    { nextStep: 'Open the volume again, or send the request to the compute node that holds it now.' },
-  );
 }
