@@ -100,7 +100,8 @@ async function refuseIfAlreadyMember({ clients, nodes }: JoinOptions): Promise<v
 function refuseIfOther(cluster: ClusterValue, nodes: readonly ClusterNode[]): void {
   const known = cluster.nodes.map(placeOf).sort();
   const configured = nodes.map(placeOf).sort();
-  const sameBootstrap = () => bootstrapSix(cluster.nodes).toSorted().join() === bootstrapSix(nodes).toSorted().join();
+  const sameBootstrap = () =>
+    bootstrapSix(cluster.nodes).toSorted().join() === bootstrapSix(nodes).toSorted().join();
   if (known.join() === configured.join() && sameBootstrap()) return;
   throw wrongCluster(
     `the storage nodes belong to a cluster of ${known.join(', ')}; configured are ${configured.join(', ')}`,

@@ -133,7 +133,6 @@ export class SimWriter {
     const lsns: Lsn[] = [];
     for (let i = 0; i < count; i += 1) {
       const record = this.#change(toPageNumber(1 + random.int(PAGES)), i === count - 1);
-      if (record === null) return this.write(lal);
       const pg = pgOfPage(record.page, this.manifest.pgPages);
       byPg.set(pg, [...(byPg.get(pg) ?? []), record]);
       lsns.push(record.lsn);
@@ -142,7 +141,7 @@ export class SimWriter {
     for (const [pg, records] of byPg) this.#send(pg, records);
   }
 
-  #change(page: PageNumber, isCpl: boolean): RedoRecord | null {
+  #change(page: PageNumber, isCpl: boolean): RedoRecord {
     const { random } = this.#cluster;
     const { epoch, manifest } = this.takenOver;
     const pg = pgOfPage(page, manifest.pgPages);

@@ -17,8 +17,8 @@ import { SimCluster } from '../../support/takeover-sim-cluster.ts';
 import { Ledger, SimWriter } from '../../support/takeover-sim-writer.ts';
 
 const TERMS = 5;
-const SEEDS = Number(process.env['TAKE_OVER_SEEDS'] ?? 24);
-const FIRST_SEED = Number(process.env['TAKE_OVER_SEED'] ?? 1);
+const SEEDS = Number(process.env.TAKE_OVER_SEEDS ?? 24);
+const FIRST_SEED = Number(process.env.TAKE_OVER_SEED ?? 1);
 
 class Scenario {
   readonly sim: SimCluster;
