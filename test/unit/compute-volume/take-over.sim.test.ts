@@ -220,7 +220,7 @@ class Scenario {
         return `${node}/${pg} scl ${segment?.scl} of ${writer.tailOf(pg)}, vdl ${segment?.vdl} of ${writer.vdl}, ${JSON.stringify(segment?.quarantine)}`;
       }),
     );
-    return [`head ${writer.headLsn}, vdl ${writer.vdl}`, ...lines, ...this.sim.logs.slice(-60)].join('\n');
+    return [`head ${writer.headLsn}, vdl ${writer.vdl}`, ...lines, ...this.sim.logs.slice(-12)].join('\n');
   }
 
   /** No ghost is held anywhere, and nothing that survived is missing. */
