@@ -168,4 +168,16 @@ describe('house rules', () => {
     const lockfile = readFileSync(join(root, 'package-lock.json'), 'utf8');
     expect(lockfile.includes('"resolved"')).toBe(false);
   });
+
+  it('the lockfile names every optional package, of all platforms, or npm ci refuses it', () => {
+    const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+      packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+    };
+    const missing = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).filter(
+        (name) => !(`node_modules/${name}` in packages) && !(`${path}/node_modules/${name}` in packages),
+      ),
+    );
+    expect(missing).toEqual([]);
+  });
 });
