@@ -1,6 +1,6 @@
 /**
  * Gossip: the six segments of a PG fill each other's gaps (design section 5). Each asks one peer at a time, in turn, for what comes after
- * its SCL; both sides learn the other's VDL, and who asks learns a newer committed manifest. Original bytes travel, and go through the
+ * its SCL, and learns the peer's VDL and a newer committed manifest. Original bytes travel, and go through the
  * same admission as appends.
  *
  * A segment asks for records only when it knows that it lacks some (SCL below the tail, or records beyond a gap) and they have not come by
@@ -10,6 +10,7 @@
  * 1. Between promise and install nothing is admitted by gossip: a segment then listens to its take-over alone.
  * 2. A peer's manifest is committed knowledge (it was installed there); it is put in force only if it is at or above the promise and
  *    extends what is installed here.
+ * 3. A peer's VDL is believed only if its runs are known here. (VDLs in requests are not: an asker does not tell its manifest.)
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { decodeBoxcar } from '../../src/log/codec.ts';
@@ -100,11 +101,22 @@ function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullReco
   const ops: DurableOp[] = [];
   if (reply.manifest.length > 0) ops.push(...adoptManifest(ctx, segment, peer, reply.manifest));
   if (segment.isInTerm) {
-    if (reply.tail <= reply.vdl) segment.learnVdl(reply.vdl, reply.tail);
+    if (knowsRunsOf(segment, reply)) segment.learnVdl(reply.vdl, reply.tail);
     for (const bytes of reply.boxcars) ops.push(...takeBoxcar(ctx, segment, peer, bytes));
   }
   segment.hearPeer(peer, reply.scl, isIntact);
   if (ops.length > 0) ctx.persist(ops, []);
+}
+
+/**
+ * Whether the VDL of a reply was reported in the term that is installed here. A VDL of a newer term would, over an old manifest whose head
+ * is still open, make ghosts of that old run look durable. A peer in a newer term sends its manifest, and so shows that it is.
+ */
+function isOfOurTerm(segment: Segment, reply: PullRecordsReply): boolean {
+  return (
+    reply.manifest.length === 0 ||
+    (segment.manifest !== null && sameBytes(segment.manifest.bytes, reply.manifest))
+  );
 }
 
 /** Installs a peer's manifest if it is newer, above the promise, and fits. */
@@ -122,7 +134,7 @@ export function adoptManifest(
   if (configOf(manifest, segment.pg)?.members.includes(ctx.options.nodeId) !== true) return [];
   if (known !== null) {
     if (compareManifests(manifest, known.value) <= 0) return [];
-    const fault = whyNotExtends(known.value, manifest, segment.vdl);
+    const fault = whyNotExtends(known.value, manifest, segment);
     if (fault !== null) {
       ctx.log('error', 'a peer has a manifest that does not extend ours', {
         segment: segment.name,
@@ -135,6 +147,18 @@ export function adoptManifest(
   const ops = installManifest(ctx, segment, manifest, bytes);
   ctx.releaseHeld();
   return ops;
+}
+
+/**
+ * Whether the peer's VDL can be of no run that is unknown here: else it would turn this node's ghosts of an earlier run into durable records.
+ * A peer leaves its manifest out only for one whose VDL shows that it has it (mayLackManifest).
+ */
+function knowsRunsOf(segment: Segment, reply: PullRecordsReply): boolean {
+  if (reply.manifest.length === 0) return true;
+  const theirs = readManifest(reply.manifest);
+  return (
+    theirs !== null && segment.manifest !== null && compareManifests(segment.manifest.value, theirs) >= 0
+  );
 }
 
 function takeBoxcar(ctx: NodeContext, segment: Segment, peer: NodeId, bytes: Uint8Array): DurableOp[] {
@@ -159,7 +183,6 @@ export function onPullRecords(ctx: NodeContext, { to, body }: Request<'pullRecor
     ctx.reply(to, refuse({ method: 'pullRecords', body }, because, ctx));
     return;
   }
-  if (segment.isInTerm && body.tail <= body.vdl) segment.learnVdl(body.vdl, body.tail);
   ctx.run(answerPull(ctx, segment, { to, body }));
 }
 
@@ -210,7 +233,7 @@ function* chunksFor(segment: Segment, body: PullRecordsRequest): Program<readonl
   }
 }
 
-/** Whoever has the installed manifest knows of a VDL at least at the head run's start. */
+/** Whoever has the installed manifest knows of a VDL at least at the head run's start, and one with an older manifest of none there. */
 function mayLackManifest(segment: Segment, askersVdl: Lsn): boolean {
   if (segment.manifest === null) return false;
   const { firstLsn } = headRun(segment.manifest.value.runs);
