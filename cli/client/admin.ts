@@ -128,9 +128,7 @@ export class AdminClient {
   }
 
   /** The file's bytes, in order, with what is known of them beforehand. */
-  async exportDatabase(
-    volume: string,
-  ): Promise<{
+  async exportDatabase(volume: string): Promise<{
     readonly body: AsyncIterable<Buffer>;
     readonly sizeBytes: number | null;
     readonly lsn: number | null;

@@ -105,9 +105,9 @@ async function up(flags: UpFlags, context: CliContext): Promise<void> {
       await runShellInteractive(context, target, flags, stop.requested);
     }
   } finally {
-    reporter.stopping();
+    if (cluster !== null) reporter.stopping();
     await (cluster as LocalCluster | null)?.stop();
-    reporter.stopped();
+    if (cluster !== null) reporter.stopped();
     removeData();
     if (stop.exitCode !== null) context.setExitCode(stop.exitCode);
     stop.dispose();

@@ -22,7 +22,8 @@ export interface DotCommand {
   readonly help: string;
   /** Words that its argument may be, for completion; TABLE stands for the tables. */
   readonly completes?: readonly string[];
-  run(shell: Shell, args: readonly string[]): Promise<void> | void;
+  /** False: it failed, and has said so. */
+  run(shell: Shell, args: readonly string[]): Promise<boolean | void> | boolean | void;
 }
 
 const ON_OFF = ['on', 'off'] as const;
@@ -100,7 +101,7 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
       const mode = MODES.find((known) => known === args[0]);
       if (mode === undefined) throw usage(`.mode ${MODES.join('|')}`);
       shell.settings.mode = mode satisfies Mode;
-      if (args[1] !== undefined) shell.settings.separator = unescape(args[1]);
+      if (args[1] !== undefined) shell.settings.separator = unescapeBlanks(args[1]);
     },
   },
   {
@@ -144,16 +145,10 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
     name: '.read',
     usage: '.read FILE',
     help: 'Run the SQL and commands of a file',
-    run: async (shell, args) => {
+    run: (shell, args) => {
       const [path] = args;
       if (path === undefined) throw usage('.read FILE');
-      const hadFailed = shell.hasFailed;
-      const isDone = await shell.readFile(path);
-      if (!isDone && shell.settings.bail && !hadFailed) {
-        throw new TidemarkError('BAD_REQUEST', `${path} was left at its first error`, {
-          nextStep: '.bail off goes on behind errors.',
-        });
-      }
+      return shell.readFile(path);
     },
   },
   {
@@ -169,7 +164,7 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
     help: 'What stands between the fields of list mode',
     run: (shell, args) => {
       if (args[0] === undefined) throw usage('.separator TEXT');
-      shell.settings.separator = unescape(args[0]);
+      shell.settings.separator = unescapeBlanks(args[0]);
     },
   },
   {
@@ -321,7 +316,7 @@ function like(pattern: string): RegExp {
   return new RegExp(`^${escaped.replaceAll('%', '.*').replaceAll('_', '.')}$`, 'is');
 }
 
-function unescape(text: string): string {
+function unescapeBlanks(text: string): string {
   return text.replaceAll('\\t', '\t').replaceAll('\\n', '\n');
 }
 

@@ -142,13 +142,13 @@ export class Shell {
           await view.breakOff();
           failed = event.step;
           const { text, line } = statements[event.step]!;
-          const place = where === null ? null : `${where}:${line}`;
+          const place = where === null ? null : placeText(where, line);
           await this.fail(describeError(event.error, text, place, this.options.errorStyle));
         },
       );
     } catch (error) {
       await view.breakOff();
-      await this.failWith(error, where === null ? null : `${where}:${statements[0]!.line}`);
+      await this.failWith(error, where === null ? null : placeText(where, statements[0]!.line));
       // The connection itself failed: what was to follow may depend on what was lost.
       return false;
     }
@@ -161,8 +161,7 @@ export class Shell {
   async dotCommand(line: string, where: string | null): Promise<boolean> {
     try {
       const [name = '', ...args] = splitWords(line.trim().replace(/;\s*$/, ''));
-      await findCommand(name).run(this, args);
-      return true;
+      return (await findCommand(name).run(this, args)) !== false;
     } catch (error) {
       await this.failWith(error, where);
       return false;
@@ -207,6 +206,11 @@ export class Shell {
   }
 }
 
+/** `load.sql:12`, or `line 12` of what has no name. */
+function placeText(name: string, line: number): string {
+  return name === '' ? `line ${line}` : `${name}:${line}`;
+}
+
 function findCommand(name: string): DotCommand {
   const exact = DOT_COMMANDS.find((command) => command.name === name || command.aliases?.includes(name));
   if (exact !== undefined) return exact;
@@ -231,7 +235,7 @@ class ScriptRun {
 
   constructor(shell: Shell, name: string | null) {
     this.shell = shell;
-    this.name = name ?? 'line';
+    this.name = name ?? '';
   }
 
   async all(chunks: AsyncIterable<string> | Iterable<string>): Promise<boolean> {
@@ -253,7 +257,7 @@ class ScriptRun {
         'BAD_REQUEST',
         'the input ends within a string, a quoted name or a comment',
       );
-      await this.shell.failWith(error, `${this.name}:${left.statement.line}`);
+      await this.shell.failWith(error, placeText(this.name, left.statement.line));
       return false;
     }
     if (left !== null) this.batch.push(left.statement);
@@ -266,7 +270,7 @@ class ScriptRun {
     if (!this.splitter.isPending && /^\s*\./.test(line)) {
       this.splitter.pushLine(''); // keeps its count of lines right
       if (!(await this.flush())) return false;
-      const isDone = await this.shell.dotCommand(line, `${this.name}:${this.line}`);
+      const isDone = await this.shell.dotCommand(line, placeText(this.name, this.line));
       return isDone || !this.shell.settings.bail;
     }
     for (const statement of this.splitter.pushLine(line)) {
