@@ -18,7 +18,7 @@ import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
 import type { RedoRecord } from '../../src/log/record.ts';
 import type { Run } from '../../src/timeline/run.ts';
 import { headRun, isVisible, runOf, visiblePath } from '../../src/timeline/visibility.ts';
-import { type Piece, lastLsnOf } from './held-log.ts';
+import { type Piece, indexAfter, lastLsnOf } from './held-log.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
 import type { CoreLimits } from './limits.ts';
 import type { PageHead } from './page-memory.ts';
@@ -37,8 +37,13 @@ const NO_HEAD: PageHead = { newestLsn: NO_LSN, chainRecords: 0, sinceKeptBytes: 
 export function isRoundDue(segment: Segment, limits: CoreLimits, nowMs: number): boolean {
   if (segment.isCoalescing || segment.manifest === null || segment.settledLsn <= segment.coalesced)
     return false;
-  if (segment.held.recordCount >= limits.roundRecords || segment.held.bytes >= limits.roundBytes) return true;
+  if (isBacklogFull(segment, limits)) return true;
   return segment.backlogSinceMs !== null && nowMs - segment.backlogSinceMs >= limits.roundAgeMs;
+}
+
+/** Enough records are waiting for a whole round. */
+export function isBacklogFull(segment: Segment, limits: CoreLimits): boolean {
+  return segment.held.recordCount >= limits.roundRecords || segment.held.bytes >= limits.roundBytes;
 }
 
 /** One round. Returns false when there was nothing to take. */
@@ -283,18 +288,35 @@ class Round {
 
   /** After the batch is written: heads for the next round, and no cached version that misses what was just coalesced. */
   remember(run: Run): void {
-    const { segment, env } = this;
+    const { segment } = this;
     const manifest = segment.manifest?.value;
     const isHead = manifest !== undefined && headRun(manifest.runs).id === run.id;
     for (const [page, records] of this.pages) {
-      const lastLsn = lastOf(records).lsn;
       const head = this.nextHeads.get(page);
       if (isHead && head !== undefined) segment.heads.put(page, head);
-      const cached = env.cache.get(segment.name, page);
-      if (cached === null || cached.lsn >= lastLsn) continue;
-      const data = this.made.get(page);
-      if (data === undefined) env.cache.drop(segment.name, page);
-      else env.cache.put(segment.name, page, { run: run.id, lsn: lastLsn, data });
+      this.renewCached(run, page, records);
+    }
+  }
+
+  private renewCached(run: Run, page: PageNumber, records: readonly RedoRecord[]): void {
+    const { segment, env } = this;
+    const lsn = lastOf(records).lsn;
+    const cached = env.cache.get(segment.name, page);
+    const made = this.made.get(page);
+    if (cached !== null && cached.lsn >= lsn) return;
+    if (made !== undefined) {
+      env.cache.put(segment.name, page, { run: run.id, lsn, data: made, pending: [] });
+      return;
+    }
+    if (cached === null) return;
+    const since = records.slice(indexAfter(records, cached.lsn));
+    const canFollow = cached.run === run.id && since.every((record) => record.kind === 'delta');
+    if (canFollow && cached.pending.length + since.length <= 2 * env.limits.chainRecords) {
+      // Copies: a body is a piece of the message it came in, which must not be kept for it.
+      const pending = [...cached.pending, ...since.map((record) => new Uint8Array(record.body))];
+      env.cache.put(segment.name, page, { ...cached, lsn, pending });
+    } else {
+      env.cache.drop(segment.name, page);
     }
   }
 

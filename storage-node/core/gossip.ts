@@ -108,17 +108,6 @@ function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullReco
   if (ops.length > 0) ctx.persist(ops, []);
 }
 
-/**
- * Whether the VDL of a reply was reported in the term that is installed here. A VDL of a newer term would, over an old manifest whose head
- * is still open, make ghosts of that old run look durable. A peer in a newer term sends its manifest, and so shows that it is.
- */
-function isOfOurTerm(segment: Segment, reply: PullRecordsReply): boolean {
-  return (
-    reply.manifest.length === 0 ||
-    (segment.manifest !== null && sameBytes(segment.manifest.bytes, reply.manifest))
-  );
-}
-
 /** Installs a peer's manifest if it is newer, above the promise, and fits. */
 export function adoptManifest(
   ctx: NodeContext,

@@ -57,7 +57,7 @@ export const DEFAULT_CORE_LIMITS: CoreLimits = {
   roundAgeMs: 2_000,
   chainRecords: 16,
   keptImageDeltaBytes: 16 * KIB,
-  freshenPagesPerTick: 64,
+  freshenPagesPerTick: 32,
   pageCacheBytes: 8 * MIB,
   pageHeads: 32_768,
   gossipIntervalMs: 200,

@@ -7,7 +7,7 @@ import { type Epoch, compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, type PgIndex, type RunId } from '../../src/log/lsn.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import type { Run } from '../../src/timeline/run.ts';
-import { closingTail, headRun } from '../../src/timeline/visibility.ts';
+import { closingTail, headRun, runOf } from '../../src/timeline/visibility.ts';
 
 /** > 0: `a` is the later one. Manifests of one epoch order by what they added. */
 export function compareManifests(a: ManifestValue, b: ManifestValue): number {
@@ -16,8 +16,15 @@ export function compareManifests(a: ManifestValue, b: ManifestValue): number {
   return a.runs.length - b.runs.length || configSum(a) - configSum(b) || closedRuns(a) - closedRuns(b);
 }
 
-/** null when `next` extends `known` without cutting at or below `vdl`; else why not. */
-export function whyNotExtends(known: ManifestValue, next: ManifestValue, vdl: Lsn): string | null {
+/** What a segment already holds for durable, which no committed manifest can cut. */
+export interface Durable {
+  readonly vdl: Lsn;
+  /** A record's LSN, or NO_LSN. */
+  readonly coalesced: Lsn;
+}
+
+/** null when `next` extends `known` and cuts nothing that is durable; else why not. */
+export function whyNotExtends(known: ManifestValue, next: ManifestValue, durable: Durable): string | null {
   if (next.volume !== known.volume) return `it is of volume ${next.volume}`;
   if (next.pgPages !== known.pgPages || next.pageSizeBytes !== known.pageSizeBytes)
     return 'its page layout differs';
@@ -29,10 +36,13 @@ export function whyNotExtends(known: ManifestValue, next: ManifestValue, vdl: Ls
       return `its run ${run.id} is another one`;
     }
     if (run.lastLsn !== null && same.lastLsn !== run.lastLsn) return `its run ${run.id} was closed elsewhere`;
-    if (run.lastLsn === null && same.lastLsn !== null && vdl >= run.firstLsn && same.lastLsn < vdl) {
-      return `it cuts run ${run.id} at ${same.lastLsn}, below the durable LSN ${vdl}`;
-    }
   }
+  const { vdl, coalesced } = durable;
+  const isAtRunsStart = next.runs.some((run) => run.firstLsn === vdl + 1);
+  if (vdl !== NO_LSN && !isAtRunsStart && runOf(next.runs, vdl) === null)
+    return `it cuts the durable LSN ${vdl}`;
+  if (coalesced !== NO_LSN && runOf(next.runs, coalesced) === null)
+    return `it cuts the coalesced record ${coalesced}`;
   return null;
 }
 

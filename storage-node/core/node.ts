@@ -15,7 +15,7 @@ import type { NodeId } from '../../src/log/lsn.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import { onAppend } from './append.ts';
-import { coalesceRound, freshenPages, isRoundDue } from './coalesce.ts';
+import { coalesceRound, freshenPages, isBacklogFull, isRoundDue } from './coalesce.ts';
 import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
 import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
@@ -83,7 +83,7 @@ export class StorageNodeCore implements NodeContext {
 
   constructor(options: NodeOptions) {
     this.options = options;
-    this.limits = { ...DEFAULT_CORE_LIMITS, ...options.limits };
+    this.limits = { ...DEFAULT_CORE_LIMITS, roundRecords: staggeredRound(options), ...options.limits };
     this.crc32 = options.crc32;
     this.values = new ValueCodec(options.crc32);
     this.cache = new PageCache(this.limits.pageCacheBytes);
@@ -270,7 +270,7 @@ export class StorageNodeCore implements NodeContext {
     const nowMs = this.now.monotonicMs;
     if (isRoundDue(segment, this.limits, nowMs)) {
       segment.isCoalescing = true;
-      this.background(segment, 'coalescing', coalesceRound(this, segment, nowMs), () => {
+      this.background(segment, 'coalescing', this.coalescing(segment), () => {
         segment.isCoalescing = false;
       });
     }
@@ -310,6 +310,14 @@ export class StorageNodeCore implements NodeContext {
     } finally {
       done();
     }
+  }
+
+  /** Round after round while the backlog is worth one: each waits for the store, so that the foreground comes in between. */
+  private *coalescing(segment: Segment): Program<void> {
+    do {
+      const nowMs = this.now.monotonicMs;
+      if (!(yield* coalesceRound(this, segment, nowMs))) return;
+    } while (isBacklogFull(segment, this.limits));
   }
 
   private discover(): void {
@@ -389,4 +397,16 @@ export class StorageNodeCore implements NodeContext {
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void {
     this.emit({ kind: 'log', level, message, ...(fields === undefined ? {} : { fields }) });
   }
+}
+
+/**
+ * The six copies of a PG take in the same records: with rounds of one size they would all coalesce in the same moment, and none would be
+ * left to answer appends meanwhile.
+ */
+function staggeredRound({ nodeId, peers }: NodeOptions): number {
+  const position = Math.max(
+    0,
+    peers.findIndex((peer) => peer.nodeId === nodeId),
+  );
+  return Math.round(DEFAULT_CORE_LIMITS.roundRecords * (1 + (position % 6) / 10));
 }

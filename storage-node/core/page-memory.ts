@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
 import type { Lsn, PageNumber, RunId } from '../../src/log/lsn.ts';
+import { applyChanges } from '../../src/log/page-diff.ts';
 
 /**
  * A page as read points of `run` see it from `lsn` on, until its next record. Invariant: no record of the page that is in page form
@@ -12,7 +13,18 @@ import type { Lsn, PageNumber, RunId } from '../../src/log/lsn.ts';
 export interface CachedPage {
   readonly run: RunId;
   readonly lsn: Lsn;
+  /** The page before `pending`. */
   readonly data: Uint8Array;
+  /** Deltas up to `lsn` that are yet to be applied, oldest first: many pages are never asked for again. */
+  readonly pending: readonly Uint8Array[];
+}
+
+/** The page of a cache entry as it is at its LSN. */
+export function pageOf({ data, pending }: CachedPage): Uint8Array {
+  return applyChanges(
+    data,
+    pending.map((body) => ({ kind: 'delta', body })),
+  ) as Uint8Array;
 }
 
 /** The node's page versions, least recently used go first. Keys are segments (by identity) and pages. */

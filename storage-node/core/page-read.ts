@@ -20,7 +20,7 @@ import type { ReadPoint } from '../../src/timeline/run.ts';
 import { type VisibleStretch, headRun, isVisible } from '../../src/timeline/visibility.ts';
 import { indexAfter } from './held-log.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
-import type { PageCache } from './page-memory.ts';
+import { type PageCache, pageOf } from './page-memory.ts';
 import { type Entries, type Program, readRange, readRanges } from './program.ts';
 import type { Segment } from './segment.ts';
 import type { ValueCodec } from './values.ts';
@@ -135,7 +135,7 @@ function searchMemory(
     }
     search.history.push({ lsn, prevLsn, kind, body });
   }
-  if (usable !== null) search.base = { lsn: usable.lsn, data: usable.data };
+  if (usable !== null) search.base = { lsn: usable.lsn, data: pageOf(usable) };
 }
 
 /** Reads the store downwards from `fromLsn` for all searches together, until each has its image or nothing is left. */
@@ -266,7 +266,7 @@ function finish(
   // What was coalesced while the store was read may include newer records of the page.
   if (deltas.length >= CACHE_FROM_RECORDS && own !== undefined && cacheable.includes(search)) {
     if (own.upToLsn >= own.segment.coalesced && isVisible(own.path, own.segment.volume, lsn)) {
-      env.cache.put(own.segment.name, page, { run: point.run, lsn, data });
+      env.cache.put(own.segment.name, page, { run: point.run, lsn, data, pending: [] });
     }
   }
   return { page, lsn, data };

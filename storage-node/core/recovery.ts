@@ -57,7 +57,7 @@ export function* start(
   yield* loadManifests(ctx, journal);
   for (const segment of ctx.segments.all()) {
     const lost = loadGuards(segment, guards.get(segment.name) ?? {});
-    yield* loadProgress(ctx, segment);
+    yield* loadProgress(ctx, segment, lost);
     yield* loadChunks(ctx, segment);
     replayChunks(ctx, segment, journal.get(segment.name)?.chunks ?? []);
     judge(ctx, segment, recovery.damaged || lost, guards.get(segment.name)?.distrust);
@@ -174,23 +174,20 @@ function loadGuards(segment: Segment, guards: SegmentGuards): boolean {
       return null;
     }
   };
-  const known = [
-    read(guards.promise, decodeEpoch),
-    read(guards.installed, decodeEpoch),
-    segment.installedEpoch,
-  ].filter((epoch) => epoch !== null);
-  segment.promised = known.reduce(
-    (highest, epoch) => (compareEpochs(epoch, highest) > 0 ? epoch : highest),
-    NO_EPOCH,
-  );
+  const promise = read(guards.promise, decodeEpoch) ?? NO_EPOCH;
+  const installed = read(guards.installed, decodeEpoch) ?? NO_EPOCH;
+  const held = segment.installedEpoch ?? NO_EPOCH;
+  segment.promised = [promise, installed, held].reduce((a, b) => (compareEpochs(a, b) >= 0 ? a : b));
   const [watermark, vdl, tail] = read(guards.marks, decodeLsns) ?? [];
   segment.watermark = watermark ?? NO_LSN;
-  segment.learnVdl(vdl ?? NO_LSN, tail ?? NO_LSN);
+  // A VDL of runs that are not known here would turn ghosts of earlier ones into durable records.
+  if (compareEpochs(installed, held) > 0) lost = true;
+  else segment.learnVdl(vdl ?? NO_LSN, tail ?? NO_LSN);
   return lost;
 }
 
 /** How far the log is in page form: to the end of the unbroken chain of rounds. */
-function* loadProgress(ctx: NodeContext, segment: Segment): Program<void> {
+function* loadProgress(ctx: NodeContext, segment: Segment, isManifestLost: boolean): Program<void> {
   const { keys } = segment;
   const [stored] = yield* readRange({ gte: keys.progress, lt: after(keys.progress), limit: 1 });
   const progress = stored === undefined ? null : readProgress(ctx, segment, stored.value);
@@ -224,7 +221,7 @@ function* loadProgress(ctx: NodeContext, segment: Segment): Program<void> {
   segment.held.reset(baseLsn);
 
   if (progress !== null) {
-    segment.learnVdl(progress.vdl, progress.tail);
+    if (!isManifestLost) segment.learnVdl(progress.vdl, progress.tail);
     segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
     segment.storedBytes = progress.storedBytes;
   }

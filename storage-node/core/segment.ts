@@ -29,7 +29,7 @@ import { admits, headRun } from '../../src/timeline/visibility.ts';
 import { type Admission, sift } from './admission.ts';
 import type { DurableOp } from './effects.ts';
 import { HeldLog, type Piece, lastLsnOf } from './held-log.ts';
-import { SegmentKeys, segmentGuardKey } from './keys.ts';
+import { type SegmentGuard, SegmentKeys, segmentGuardKey } from './keys.ts';
 import { clampToRuns, provenBy } from './manifests.ts';
 import { PageHeads } from './page-memory.ts';
 import { encodeEpoch, encodeLsns, encodeText } from './values.ts';
@@ -71,6 +71,7 @@ export class Segment {
   readonly heads: PageHeads;
   private readonly crc32: Crc32;
   private readonly chainRecords: number;
+  private readonly guardKeys: Readonly<Record<SegmentGuard, string>>;
 
   promised: Epoch = NO_EPOCH;
   manifest: InstalledManifest | null = null;
@@ -117,6 +118,13 @@ export class Segment {
     this.heads = new PageHeads(limits.pageHeads);
     this.crc32 = crc32;
     this.chainRecords = limits.chainRecords;
+    const guardKey = (what: SegmentGuard) => segmentGuardKey(volume, pg, what);
+    this.guardKeys = {
+      promise: guardKey('promise'),
+      installed: guardKey('installed'),
+      marks: guardKey('marks'),
+      distrust: guardKey('distrust'),
+    };
   }
 
   get scl(): Lsn {
@@ -275,7 +283,7 @@ export class Segment {
     return { kind: 'home', key: this.keys.chunk(lastLsnOf(piece)), value };
   }
 
-  private guard(what: 'promise' | 'installed' | 'marks' | 'distrust', value: Uint8Array): DurableOp {
-    return { kind: 'guard', key: segmentGuardKey(this.volume, this.pg, what), value };
+  private guard(what: SegmentGuard, value: Uint8Array): DurableOp {
+    return { kind: 'guard', key: this.guardKeys[what], value };
   }
 }

@@ -196,7 +196,7 @@ function whyNotInstall(
     return refusal('NO_SEGMENT', `this node is not a member of ${name} by that manifest`);
   }
   if (segment?.manifest == null || compareManifests(manifest, segment.manifest.value) <= 0) return null;
-  const fault = whyNotExtends(segment.manifest.value, manifest, segment.vdl);
+  const fault = whyNotExtends(segment.manifest.value, manifest, segment);
   return fault === null
     ? null
     : refusal('CORRUPT', `the manifest does not extend what is installed in ${name}: ${fault}`);

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type Epoch, compareEpochs } from '../../../src/log/epoch.ts';
 import type { Lsn, NodeId, RunId } from '../../../src/log/lsn.ts';
 import { encodeManifest } from '../../../src/register/codec.ts';
+import { KIND } from '../../../storage-node/core/keys.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
@@ -238,6 +239,51 @@ describe('gossip', () => {
     cluster.ask(NODE, 'fence', volume.fence(0, { number: 2, writerId: 'w2' }));
     cluster.advance(3_000);
     expect(segment()).toMatchObject({ scl: 0, vdl: 0 });
+  });
+
+  test('a VDL in a peer’s question is not believed: it may be of a run that is not known here', () => {
+    const { cluster, volume, segment } = opened();
+    const ghosts = volume.writeMany(4, 4);
+    cluster.ask(NODE, 'append', volume.append(ghosts));
+    const question = { clusterId: TEST_CLUSTER, volume: volume.volume, pg: 0 as never, maxBytes: 1_000 };
+    const lsns = {
+      afterLsn: 105 as Lsn,
+      throughLsn: 105 as Lsn,
+      scl: 105 as Lsn,
+      vdl: 105 as Lsn,
+      tail: 105 as Lsn,
+    };
+    cluster.ask(NODE, 'pullRecords', { ...question, ...lsns });
+    cluster.advance(3_000);
+    expect(segment()).toMatchObject({ vdl: 0, coalesced: 0 });
+    volume.takeOver('w2', 2 as Lsn);
+    cluster.ask(NODE, 'fence', volume.fence());
+    expect(cluster.ask(NODE, 'install', volume.install())).toMatchObject({ installed: true, scl: 2 });
+  });
+
+  test('nor a remembered one, when the manifest it came under is lost', () => {
+    const cluster = new StorageCluster({ nodes: TEST_NODES.slice(0, 1), ringEntries: 1 });
+    const volume = new TestVolume();
+    cluster.ask(NODE, 'install', volume.install());
+    cluster.ask(NODE, 'append', volume.append(volume.writeMany(4, 4)));
+    const disk = cluster.disk(NODE);
+    const [key, old] = [...disk.entries()].find(([entry]) => entry[0] === KIND.manifest) ?? [];
+    if (key === undefined || old === undefined) throw new Error('no manifest stored');
+    volume.takeOver('w2', 4 as Lsn);
+    cluster.ask(NODE, 'fence', volume.fence());
+    cluster.ask(NODE, 'install', volume.install());
+    cluster.ask(NODE, 'append', volume.append(volume.writeMany(2, 4), { vdl: 104 as Lsn }));
+    cluster.ask(NODE, 'append', volume.append([]));
+    disk.put(key, old);
+    cluster.restart(NODE);
+    cluster.pump();
+    const segment = cluster.core(NODE)?.segments.get(volume.volume, 0 as never);
+    expect(segment).toMatchObject({ vdl: 0, promised: volume.epoch, quarantine: { kind: 'damaged' } });
+    // Somebody who has the manifest brings it; what was appended under it is still on the disk, or comes from the peers.
+    cluster.call(NODE, 'install', volume.install());
+    cluster.advance(600);
+    expect(segment).toMatchObject({ vdl: 104, installedEpoch: volume.epoch });
+    expect(cluster.ask(NODE, 'fence', volume.fence()).intact).toBe(false);
   });
 
   test('brings no manifest below the promise and none that does not extend what is installed', () => {
