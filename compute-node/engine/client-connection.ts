@@ -11,6 +11,7 @@ import {
   type StatementDescription,
   type Step,
 } from './api.ts';
+import { mayCommit } from './outcome.ts';
 import { type FinishedRun, type OutputMessage, ProgramRun } from './program-run.ts';
 import type { ProgramSource, ToWorker } from './worker-messages.ts';
 
@@ -40,7 +41,7 @@ export class ClientConnection implements EngineConnection {
   #isAutocommit = true;
   #holdsWriterLock = false;
   #closing: Promise<void> | null = null;
-  #closed!: () => void;
+  #closed: (() => void) | null = null;
 
   constructor(link: ConnectionLink, id: number, slot: number) {
     this.#link = link;
@@ -103,7 +104,6 @@ export class ClientConnection implements EngineConnection {
   onDisconnected(): void {
     this.end(new TidemarkError('INTERRUPTED', 'the connection was closed'));
     this.#link.closed(this);
-    this.#closed?.();
   }
 
   /** The engine, or this connection, is over. */
@@ -111,6 +111,8 @@ export class ClientConnection implements EngineConnection {
     this.#isAutocommit = true;
     this.#holdsWriterLock = false;
     for (const run of this.#runs.values()) run.abandon(reason);
+    // The worker will not say any more that it has let this connection go.
+    this.#closed?.();
   }
 
   async #run(
@@ -129,9 +131,12 @@ export class ClientConnection implements EngineConnection {
     if (signal?.aborted === true) throw interrupted();
 
     const id = this.#link.nextRun();
+    // Known for certain only when nothing else is under way here.
+    const inTransaction = !this.#isAutocommit && this.#runs.size === 0;
     const run = new ProgramRun({
       volume: this.#link.volume,
       isStrong: consistency === 'strong',
+      mayCommit: mayCommit(source, inTransaction),
       onEvent,
       credit: (bytes) => {
         if (this.#link.ended() === null) {

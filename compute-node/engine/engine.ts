@@ -17,6 +17,7 @@ import { ClientConnection, type ConnectionLink } from './client-connection.ts';
 import { exportPages } from './export-database.ts';
 import { handOverPages, openImport, type PresentHeader } from './import-database.ts';
 import { closedError, MtrIntake } from './mtr-intake.ts';
+import { outcomeUnknown } from './outcome.ts';
 import { PageService } from './page-service.ts';
 import { SharedState } from './shared-state.ts';
 import type { FromWorker, ToWorker, WorkerSetup } from './worker-messages.ts';
@@ -177,7 +178,9 @@ class VolumeEngine implements Engine {
       try {
         await this.#intake.drain(IMPORT_DRAIN_TIMEOUT_MS);
         const lsn = await handOverPages(this.#volume, source, present, onProgress);
-        await this.#volume.whenDurable(lsn);
+        await this.#volume.whenDurable(lsn).catch((error: unknown) => {
+          throw outcomeUnknown(error);
+        });
         return { pages: source.pages, lsn };
       } finally {
         await this.#endImport();

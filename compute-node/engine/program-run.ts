@@ -4,11 +4,14 @@
  * 1. VDL covers the highest CPL that the piece depends on;
  * 2. for a strong program: what no MTR of its own covers was confirmed, after it had been computed, to come from the volume's writer;
  * 3. the client has taken the pieces before.
+ *
+ * A program that may have committed and whose outcome cannot be given out ends with OUTCOME_UNKNOWN, not with the cause (outcome.ts).
  */
 import type { TidemarkError } from '../../src/base/errors.ts';
-import type { Lsn } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import type { OpenVolume } from '../volume/open-volume.ts';
 import type { ProgramEvent } from './api.ts';
+import { outcomeUnknown } from './outcome.ts';
 import type { FromWorker, ProgramDone } from './worker-messages.ts';
 
 export type OutputMessage = Extract<FromWorker, { readonly kind: 'output' }>;
@@ -26,6 +29,8 @@ interface Piece {
 export interface ProgramRunOptions {
   readonly volume: OpenVolume;
   readonly isStrong: boolean;
+  /** By what it consists of; the worker tells what it did. */
+  readonly mayCommit: boolean;
   readonly onEvent: ((event: ProgramEvent) => void | Promise<void>) | null;
   /** `bytes` were given out. */
   readonly credit: (bytes: number) => void;
@@ -43,6 +48,9 @@ export class ProgramRun {
   #reject!: (error: unknown) => void;
   #isGiving = false;
   #isOver = false;
+  /** The worker has said its last word about it. */
+  #isDone = false;
+  #commitLsn: Lsn = NO_LSN;
   #failure: { readonly error: unknown } | null = null;
 
   constructor(options: ProgramRunOptions) {
@@ -59,6 +67,8 @@ export class ProgramRun {
     // Handled when its turn comes, which may be after it has failed.
     confirmation?.catch(() => {});
     this.#pieces.push({ message, confirmation });
+    this.#commitLsn = message.commitLsn;
+    this.#isDone = message.done !== null;
     if (!this.#isGiving) void this.#give();
   }
 
@@ -72,7 +82,12 @@ export class ProgramRun {
   abandon(error: TidemarkError): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#reject(this.#failure?.error ?? error);
+    this.#rejectWith(this.#failure?.error ?? error);
+  }
+
+  #rejectWith(error: unknown): void {
+    const mayHaveCommitted = this.#commitLsn !== NO_LSN || (!this.#isDone && this.#options.mayCommit);
+    this.#reject(mayHaveCommitted ? outcomeUnknown(error) : error);
   }
 
   async #give(): Promise<void> {
@@ -108,7 +123,7 @@ export class ProgramRun {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#options.onDone(done);
-    if (this.#failure !== null) this.#reject(this.#failure.error);
+    if (this.#failure !== null) this.#rejectWith(this.#failure.error);
     else this.#resolve({ lsn, done });
   }
 }

@@ -87,6 +87,8 @@ export type FromWorker =
       readonly events: readonly ProgramEvent[];
       /** Highest CPL that the output depends on. */
       readonly lsn: Lsn;
+      /** CPL of the newest MTR that the program has made, NO_LSN: none so far. */
+      readonly commitLsn: Lsn;
       /** True when something in it is not covered by an MTR that the same program made afterwards. */
       readonly needsConfirmation: boolean;
       /** Size of the events for flow control. */

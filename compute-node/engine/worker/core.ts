@@ -178,19 +178,24 @@ export class EngineCore {
         this.#startNext(connection);
         return;
       }
-      case 'cancel':
-        this.#cancel(this.#connection(message.connection), message.run);
-        return;
-      case 'credit': {
-        const { program, task } = this.#connection(message.connection);
-        if (program === null || program.run !== message.run) return;
-        program.output.given(message.bytes);
-        if (task !== null) this.#scheduler.wake(task);
+      // These may cross the word that the connection is gone.
+      case 'cancel': {
+        const connection = this.#connections.get(message.connection);
+        if (connection !== undefined) this.#cancel(connection, message.run);
         return;
       }
-      case 'disconnect':
-        this.#disconnect(this.#connection(message.connection));
+      case 'credit': {
+        const connection = this.#connections.get(message.connection);
+        if (connection?.program?.run !== message.run) return;
+        connection.program.output.given(message.bytes);
+        if (connection.task !== null) this.#scheduler.wake(connection.task);
         return;
+      }
+      case 'disconnect': {
+        const connection = this.#connections.get(message.connection);
+        if (connection !== undefined) this.#disconnect(connection);
+        return;
+      }
       case 'news':
         this.#scheduler.wakeAll();
         return;
@@ -259,6 +264,7 @@ export class EngineCore {
       run,
       events: [],
       lsn: handle?.seenLsn ?? toLsn(0),
+      commitLsn: toLsn(0),
       needsConfirmation: false,
       bytes: 0,
       done: {
@@ -413,7 +419,7 @@ export class EngineCore {
   #endImport(headLsn: Lsn): void {
     const connection = this.#connection(IMPORT_CONNECTION);
     this.#head = headLsn;
-    this.#cache.clear();
+    this.#cache.clear(headLsn);
     this.#connections.delete(IMPORT_CONNECTION);
     this.#giveHandleBack(connection);
     this.#writerLock.release(connection, this.#host.nowMs());

@@ -97,12 +97,13 @@ async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
   const accept = (messages: readonly ToWorker[]): void => {
     for (const message of messages) core.accept(message);
   };
-  const takeMore = (): void => {
-    for (;;) {
-      const more = receiveMessageOnPort(port);
-      if (more === undefined) return;
+  const takeMore = (): boolean => {
+    let any = false;
+    for (let more = receiveMessageOnPort(port); more !== undefined; more = receiveMessageOnPort(port)) {
       accept(more.message as readonly ToWorker[]);
+      any = true;
     }
+    return any;
   };
   const pump = (): void => {
     if (timer !== null) clearTimeout(timer);
@@ -111,8 +112,8 @@ async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
       core.turn(TURN_MS);
       publish(core, shared);
       host.flush();
-      takeMore();
-    } while (core.hasReady);
+      // Some messages are answered without a turn, so what was taken calls for another round.
+    } while (takeMore() || core.hasReady);
     const deadlineMs = core.nextDeadlineMs;
     if (deadlineMs !== null) timer = setTimeout(pump, Math.max(1, deadlineMs - host.nowMs()));
   };

@@ -4,7 +4,7 @@
  * Each piece names the highest CPL that it depends on, and whether all of it is covered by an MTR that the program made afterwards: what is
  * not, is a read, and has to be confirmed before it is given out (design section 4).
  */
-import type { Lsn } from '../../../src/log/lsn.ts';
+import { type Lsn, NO_LSN } from '../../../src/log/lsn.ts';
 import { KIB } from '../../../src/base/limits.ts';
 import type { ProgramEvent, SqlValue } from '../api.ts';
 import type { FromWorker, ProgramDone } from '../worker-messages.ts';
@@ -24,6 +24,7 @@ export class Output {
   #bytes = 0;
   #ungivenBytes = 0;
   #isUncovered = false;
+  #commitLsn: Lsn = NO_LSN;
 
   constructor(post: (message: FromWorker) => void, connection: number, run: number) {
     this.#post = post;
@@ -35,7 +36,8 @@ export class Output {
     this.#closeRows();
     this.#events.push(event);
     this.#bytes += EVENT_BYTES;
-    this.#isUncovered = true;
+    // Whether a step is skipped follows from what the steps before it said.
+    if (event.kind !== 'step-skipped') this.#isUncovered = true;
   }
 
   row(row: SqlValue[]): void {
@@ -50,9 +52,10 @@ export class Output {
     this.#isUncovered = true;
   }
 
-  /** The program just made an MTR: all it said so far and has not posted is covered by it. */
-  cover(): void {
+  /** The program just made an MTR, with this CPL: all it said so far and has not posted is covered by it. */
+  cover(cpl: Lsn): void {
     this.#isUncovered = false;
+    this.#commitLsn = cpl;
   }
 
   get isPieceFull(): boolean {
@@ -76,6 +79,7 @@ export class Output {
       run: this.#run,
       events: this.#events,
       lsn,
+      commitLsn: this.#commitLsn,
       needsConfirmation: this.#isUncovered,
       bytes,
       done,

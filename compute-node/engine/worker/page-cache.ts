@@ -203,8 +203,12 @@ export class PageCache {
     this.#evict();
   }
 
-  /** Forgets everything. Only when nothing above VDL is held (after an import has hardened). */
-  clear(): void {
+  /**
+   * Forgets everything. Only when nothing above VDL is held (after an import has hardened). `lsn`: everything forgotten, and all that was
+   * written past this cache, is at or below it; an answer that was asked for before is not valid beyond its own read point (invariant 3).
+   */
+  clear(lsn: number): void {
+    this.#maxEvictedLsn = Math.max(this.#maxEvictedLsn, lsn);
     for (const entry of this.#ring) this.#forget(entry);
     this.#entries.clear();
     this.#ring.length = 0;

@@ -351,7 +351,7 @@ export class Program {
 
   #afterStatement(): void {
     const connection = this.#connection;
-    if (this.#commits) this.output.cover();
+    if (this.#commits) this.output.cover(connection.openHandle?.lastCommit ?? NO_LSN);
     this.#commits = false;
     connection.settle(this.#env.limits.transactionTimeoutMs);
     const deadlineMs = connection.transactionDeadlineMs;

@@ -18,7 +18,7 @@
  */
 import { assert } from '../../../src/base/assert.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
-import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
+import { KIB, PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { type Lsn, toPageNumber } from '../../../src/log/lsn.ts';
 import { diffPage } from '../../../src/log/page-diff.ts';
 import type { PageChange } from '../../../src/log/record.ts';
@@ -226,10 +226,10 @@ export class VolumeFile implements Reader {
     if (this.#isDoomed) return;
     if (this.#overlay.size >= this.#maxOverlayPages) {
       this.#isDoomed = true;
-      const limitMib = Math.round((this.#maxOverlayPages * PAGE_SIZE_BYTES) / 1024 / 1024);
+      const limitKib = (this.#maxOverlayPages * PAGE_SIZE_BYTES) / KIB;
       throw new TidemarkError(
         'TOO_LARGE',
-        `the transaction changes more than ${this.#maxOverlayPages} pages (${limitMib} MiB), the limit of one transaction; split it into smaller ones or raise the limit`,
+        `the transaction changes more than ${this.#maxOverlayPages} pages (${limitKib} KiB), the limit of one transaction; split it into smaller ones or raise the limit`,
       );
     }
     const frame = this.#view.cache.takeFrame();
