@@ -22,12 +22,11 @@ import { type Piece, indexAfter, lastLsnOf } from './held-log.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
 import type { CoreLimits } from './limits.ts';
 import type { PageHead } from './page-memory.ts';
-import { type PageReadEnv, levelsOf, readPages } from './page-read.ts';
+import { type Level, type PageReadEnv, levelsOf, readPages } from './page-read.ts';
 import { type Program, readRange, readRanges, writeStore } from './program.ts';
 import type { Segment } from './segment.ts';
 
 export interface CoalesceEnv extends PageReadEnv {
-  readonly limits: CoreLimits;
   readonly segmentOf: (volume: Segment['volume'], pg: Segment['pg']) => Segment | null;
 }
 
@@ -102,7 +101,12 @@ export function* freshenPages(env: CoalesceEnv, segment: Segment): Program<void>
   if (pages.length === 0) return;
   const head = headRun(manifest.runs);
   const point = { volume: segment.volume, run: head.id, lsn: segment.settledLsn };
-  yield* readPages(env, point, levels(env, segment, head, point.lsn), pages);
+  try {
+    yield* readPages(env, point, levels(env, segment, head, point.lsn), pages);
+  } catch (error) {
+    // Damage, or a clone's parent that is not here: whoever reads these pages is told.
+    if (!isTidemarkError(error)) throw error;
+  }
 }
 
 function chainInMemory(env: CoalesceEnv, segment: Segment, page: PageNumber): number {
@@ -113,10 +117,9 @@ function chainInMemory(env: CoalesceEnv, segment: Segment, page: PageNumber): nu
   return count;
 }
 
-function levels(env: CoalesceEnv, segment: Segment, run: Run, lsn: Lsn) {
-  const path = visiblePath(segment.manifest?.value.runs ?? [], run.id, lsn, segment.volume);
-  const own = path.filter((stretch) => stretch.volume === segment.volume);
-  return levelsOf(own, (volume) => env.segmentOf(volume, segment.pg));
+function levels(env: CoalesceEnv, segment: Segment, run: Run, lsn: Lsn): readonly Level[] {
+  const point = { volume: segment.volume, run: run.id, lsn };
+  return levelsOf(point, (volume) => env.segmentOf(volume, segment.pg));
 }
 
 function groupByPage(pieces: readonly Piece[]): Map<PageNumber, RedoRecord[]> {

@@ -26,6 +26,8 @@ export interface CoreLimits {
   readonly freshenPagesPerTick: number;
   /** Bytes of page versions kept in memory per node. */
   readonly pageCacheBytes: number;
+  /** A page that took so many deltas to put together is kept there. */
+  readonly cacheFromRecords: number;
   /** Pages whose newest record and chain length are remembered per segment: about 150 bytes each. */
   readonly pageHeads: number;
 
@@ -59,6 +61,7 @@ export const DEFAULT_CORE_LIMITS: CoreLimits = {
   keptImageDeltaBytes: 16 * KIB,
   freshenPagesPerTick: 32,
   pageCacheBytes: 8 * MIB,
+  cacheFromRecords: 8,
   pageHeads: 32_768,
   gossipIntervalMs: 200,
   gossipGapIntervalMs: 50,

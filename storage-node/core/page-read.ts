@@ -17,9 +17,10 @@ import { applyChanges } from '../../src/log/page-diff.ts';
 import type { RecordKind } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
-import { type VisibleStretch, headRun, isVisible } from '../../src/timeline/visibility.ts';
+import { type VisibleStretch, headRun, isVisible, visiblePathAcross } from '../../src/timeline/visibility.ts';
 import { indexAfter } from './held-log.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
+import type { CoreLimits } from './limits.ts';
 import { type PageCache, pageOf } from './page-memory.ts';
 import { type Entries, type Program, readRange, readRanges } from './program.ts';
 import type { Segment } from './segment.ts';
@@ -31,12 +32,11 @@ const MORE_ENTRIES = 32;
 /** From so many neighbouring pages on, one range over all of them is tried first. */
 const MIN_NEIGHBOURS = 8;
 const ENTRIES_PER_NEIGHBOUR = 2;
-/** A result over so many deltas is worth keeping. */
-const CACHE_FROM_RECORDS = 8;
 
 const EMPTY = new Uint8Array(0);
 
 export interface PageReadEnv {
+  readonly limits: CoreLimits;
   readonly values: ValueCodec;
   readonly cache: PageCache;
 }
@@ -68,21 +68,36 @@ interface Search {
   rest: KvRange | null;
 }
 
-/** The path of `point`, by the volumes it goes through. Throws NO_SEGMENT when a parent's segment is not on this node. */
+/**
+ * The path of `point`, by the volumes it goes through. Throws NO_SEGMENT when a parent's segment is not on this node, BEHIND when it does not
+ * hold all it needs to. (That the first one does, the caller has seen.)
+ */
 export function levelsOf(
-  path: readonly VisibleStretch[],
+  point: ReadPoint,
   segmentOf: (volume: VolumeId) => Segment | null,
 ): readonly Level[] {
+  const path = visiblePathAcross((volume) => segmentOf(volume)?.manifest?.value.runs ?? null, point);
+  if (path === null) throw new TidemarkError('NO_SEGMENT', `a parent of ${point.volume} has no segment here`);
   const levels: Level[] = [];
-  for (const stretch of path) {
-    if (levels[levels.length - 1]?.segment.volume === stretch.volume) continue;
-    const segment = segmentOf(stretch.volume);
-    if (segment === null) {
-      throw new TidemarkError('NO_SEGMENT', `the parent volume ${stretch.volume} has no segment here`);
-    }
-    levels.push({ segment, path, upToLsn: stretch.lastLsn });
+  for (const { volume, lastLsn } of path) {
+    if (levels[levels.length - 1]?.segment.volume === volume) continue;
+    const segment = segmentOf(volume);
+    if (segment === null) throw new TidemarkError('NO_SEGMENT', `the parent ${volume} has no segment here`);
+    if (volume !== point.volume) checkParent(segment, lastLsn);
+    levels.push({ segment, path, upToLsn: lastLsn });
   }
   return levels;
+}
+
+/** A clone's parent: all it has up to the branch point must be held here. */
+function checkParent(base: Segment, upToLsn: Lsn): void {
+  const requiredScl = base.vdl >= upToLsn ? Math.min(upToLsn, base.tail) : upToLsn;
+  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict') {
+    throw new TidemarkError(
+      'BEHIND',
+      `the parent's ${base.name} is complete to ${base.scl}, ${requiredScl} is needed`,
+    );
+  }
 }
 
 /** The versions of `pages` at `point`, in their order. */
@@ -264,7 +279,7 @@ function finish(
   if (base === null) return { page, lsn: NO_LSN, data: EMPTY };
   const data = applyChanges(base.data, deltas.toReversed()) as Uint8Array;
   // What was coalesced while the store was read may include newer records of the page.
-  if (deltas.length >= CACHE_FROM_RECORDS && own !== undefined && cacheable.includes(search)) {
+  if (deltas.length >= env.limits.cacheFromRecords && own !== undefined && cacheable.includes(search)) {
     if (own.upToLsn >= own.segment.coalesced && isVisible(own.path, own.segment.volume, lsn)) {
       env.cache.put(own.segment.name, page, { run: point.run, lsn, data, pending: [] });
     }

@@ -5,7 +5,7 @@
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import type { PageVersion, ReadPagesRequest } from '../../src/messages/messages.ts';
-import { runById, visiblePathAcross } from '../../src/timeline/visibility.ts';
+import { runById } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import { configOf, newestSameLsn } from './manifests.ts';
 import { levelsOf, readPages } from './page-read.ts';
@@ -47,10 +47,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'read
 function* read(ctx: NodeContext, segment: Segment, body: ReadPagesRequest): Program<readonly PageVersion[]> {
   const point = { volume: body.volume, run: body.run, lsn: body.lsn };
   const segmentOf = (volume: Segment['volume']) => ctx.segments.get(volume, body.pg);
-  const path = visiblePathAcross((volume) => segmentOf(volume)?.manifest?.value.runs ?? null, point);
-  if (path === null) throw new TidemarkError('NO_SEGMENT', `a parent of ${segment.name} has no segment here`);
-  const levels = levelsOf(path, segmentOf);
-  for (const { segment: base, upToLsn } of levels) if (base !== segment) checkParent(base, upToLsn);
+  const levels = levelsOf(point, segmentOf);
   try {
     return yield* readPages(ctx, point, levels, body.pages);
   } catch (error) {
@@ -98,17 +95,6 @@ function checkPoint(segment: Segment, body: ReadPagesRequest): void {
   if (segment.scl < requiredScl) {
     const code = segment.isQuarantined ? 'QUARANTINED' : 'BEHIND';
     throw new TidemarkError(code, `${segment.name} is complete to ${segment.scl}, ${requiredScl} is needed`);
-  }
-}
-
-/** A clone's parent: all it has up to the branch point must be held here. */
-function checkParent(base: Segment, upToLsn: Lsn): void {
-  const requiredScl = base.vdl >= upToLsn ? Math.min(upToLsn, base.tail) : upToLsn;
-  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict') {
-    throw new TidemarkError(
-      'BEHIND',
-      `the parent's ${base.name} is complete to ${base.scl}, ${requiredScl} is needed`,
-    );
   }
 }
 

@@ -45,12 +45,22 @@ export class TestVolume {
   private nextLsn = 1;
   private head: RunId = 0 as RunId;
 
-  constructor(name = 'vol00000', { pgPages = 8, pgCount = 1 } = {}) {
+  /** A clone shows, beneath its own records, what its parent was at the branch point. */
+  private readonly parent: { readonly of: TestVolume; readonly at: ReadPoint } | null = null;
+
+  constructor(
+    name = 'vol00000',
+    { pgPages = 8, pgCount = 1, cloneOf = null as { of: TestVolume; run: RunId; lsn: Lsn } | null } = {},
+  ) {
+    if (cloneOf !== null) {
+      const { of, run, lsn } = cloneOf;
+      this.parent = { of, at: { volume: of.volume, run, lsn } };
+    }
     this.volume = name as VolumeId;
     this.pgPages = pgPages;
     this.pgCount = pgCount;
     this.epoch = { number: 1, writerId: 'w1' };
-    this.runs = [openRun(0, this.epoch, 1, null)];
+    this.runs = [openRun(0, this.epoch, 1, this.parent?.at ?? null)];
   }
 
   get headRun(): RunId {
@@ -142,7 +152,7 @@ export class TestVolume {
   /** Plain replay of everything visible at the read point; null: the page does not exist there. */
   replay(point: ReadPoint, page: number): Uint8Array | null {
     const path = visiblePath(this.runs, point.run, point.lsn, this.volume);
-    let bytes: Uint8Array | null = null;
+    let bytes = this.parent === null ? null : this.parent.of.replay(this.parent.at, page);
     for (const { record } of this.log) {
       if (record.page !== page || !isVisible(path, this.volume, record.lsn)) continue;
       bytes = applyChange(bytes, record);

@@ -5,7 +5,13 @@ import { StorageCluster, TEST_NODES } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
 const NODE = 'az1-a' as NodeId;
-const LIMITS = { roundAgeMs: 50, chainRecords: 3, keptImageDeltaBytes: 20, collectIntervalMs: 100 };
+const LIMITS = {
+  roundAgeMs: 50,
+  chainRecords: 3,
+  keptImageDeltaBytes: 20,
+  collectIntervalMs: 100,
+  roundsRemembered: 3,
+};
 
 function grown() {
   const cluster = new StorageCluster({ limits: LIMITS });
@@ -40,7 +46,7 @@ function grown() {
 
 describe('collection', () => {
   test('takes chunks and page history below the floor, and nothing that a point at or above it needs', () => {
-    const { volume, append, raise, pageLsns, chunkLsns, isRight } = grown();
+    const { cluster, volume, append, raise, pageLsns, chunkLsns, isRight } = grown();
     for (let i = 0; i < 10; i += 1) append(12);
     const before = pageLsns().length;
     raise(100);
@@ -48,6 +54,15 @@ describe('collection', () => {
     expect(pageLsns().length).toBeLessThan(before / 2);
     for (let lsn = 100; lsn <= volume.lastLsn; lsn += 1) expect(isRight(lsn)).toBe(true);
     expect(isRight(99)).toBe('GONE');
+    // The log begins in the middle now, and so does the remembered chain of rounds: a start takes that for what it is.
+    cluster.restart(NODE);
+    cluster.pump();
+    expect(cluster.core(NODE)?.segments.get(volume.volume, 0 as never)).toMatchObject({
+      scl: volume.lastLsn,
+      quarantine: null,
+    });
+    expect(cluster.logs.some((line) => line.message.includes('lost a coalescing round'))).toBe(false);
+    expect(isRight(volume.lastLsn)).toBe(true);
   });
 
   test('keeps pinned points, and what the head descends from, however old', () => {

@@ -23,6 +23,7 @@ const LIMITS: Partial<CoreLimits> = {
   keptImageDeltaBytes: 120,
   pageHeads: 4,
   pageCacheBytes: 3 * 4096,
+  cacheFromRecords: 2,
   collectIntervalMs: 100,
   collectBatch: 3,
   roundsRemembered: 5,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import type { Lsn, NodeId, RunId } from '../../../src/log/lsn.ts';
-import { KIND, parsePageKey } from '../../../storage-node/core/keys.ts';
+import { IMAGE, KIND, parseKey, parsePageKey } from '../../../storage-node/core/keys.ts';
 import { StorageCluster, TEST_NODES } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
@@ -91,6 +91,63 @@ describe('page reads', () => {
         volume.replay({ volume: volume.volume, run: 0 as RunId, lsn }, page) ?? new Uint8Array(0);
       expect(Buffer.compare(data, expected), `page ${page}`).toBe(0);
     }
+  });
+
+  test('a clone shows its parent beneath its own records, as it was at the branch point', () => {
+    const { cluster, volume, append } = opened({
+      limits: { roundAgeMs: 50, chainRecords: 3 },
+      nodes: TEST_NODES.slice(0, 1),
+    });
+    append(12, 4);
+    cluster.advance(300);
+    append(6, 4);
+    const at = { run: 0 as RunId, lsn: 15 as Lsn };
+    const clone = new TestVolume('clone000', { pgPages: 64, cloneOf: { of: volume, ...at } });
+    append(6, 4);
+    cluster.ask(NODE, 'install', clone.install());
+    const check = () => {
+      for (const lsn of [0, 1, 3, clone.lastLsn] as Lsn[]) {
+        const reply = cluster.ask(NODE, 'readPages', clone.readPages([1, 2, 3, 4, 5], { lsn }));
+        expect(reply.refusal).toBeNull();
+        for (const { page, data } of reply.pages) {
+          const expected =
+            clone.replay({ volume: clone.volume, run: 0 as RunId, lsn }, page) ?? new Uint8Array(0);
+          expect(Buffer.compare(data, expected), `page ${page} at ${lsn}`).toBe(0);
+        }
+      }
+    };
+    for (let i = 0; i < 5; i += 1) {
+      const records = [1, 3, 1].map((page) => clone.write(page, 60 + i));
+      cluster.ask(NODE, 'append', clone.append(records));
+      cluster.ask(NODE, 'append', clone.append([], { vdl: clone.lastLsn }));
+      check();
+      cluster.advance(300);
+      check();
+    }
+    // Its chains are cut short like any others, although they begin in the parent.
+    const images = [...cluster.disk(NODE).entries()].filter(
+      ([key]) =>
+        key[0] === KIND.page && parsePageKey(key).kind === IMAGE && parseKey(key)?.volume === clone.volume,
+    );
+    expect(images.length).toBeGreaterThan(0);
+  });
+
+  test('a clone is served only where its parent is, complete to the branch point', () => {
+    const { cluster, volume } = opened({ nodes: TEST_NODES.slice(0, 1) });
+    const [first, , third] = [volume.writeMany(4, 4), volume.writeMany(2, 4), volume.writeMany(2, 4)];
+    cluster.ask(NODE, 'append', volume.append(first ?? []));
+    cluster.ask(NODE, 'append', volume.append(third ?? []));
+    const code = (parent: TestVolume, lsn: number) => {
+      const cloneOf = { of: parent, run: 0 as RunId, lsn: lsn as Lsn };
+      const clone = new TestVolume(`clone${parent.volume}${lsn}`, { pgPages: 64, cloneOf });
+      cluster.ask(NODE, 'install', clone.install());
+      return (
+        cluster.ask(NODE, 'readPages', clone.readPages([1], { lsn: 0 as Lsn })).refusal?.code ?? 'served'
+      );
+    };
+    expect(code(volume, 4)).toBe('served');
+    expect(code(volume, 7)).toBe('BEHIND');
+    expect(code(new TestVolume('elsewhere', { pgPages: 64 }), 1)).toBe('NO_SEGMENT');
   });
 
   test('chains at the head stay short in page form, whatever was written', () => {

@@ -306,6 +306,8 @@ describe('gossip', () => {
     rival.takeOver('w2', 2 as Lsn);
     second.ask(PEER, 'fence', rival.fence());
     second.ask(PEER, 'install', rival.install());
+    second.ask(PEER, 'append', rival.append(rival.writeMany(3, 4)));
+    second.ask(PEER, 'append', rival.append([], { vdl: rival.lastLsn }));
     second.heal();
     second.advance(3_000);
     expect(its()).toMatchObject({ scl: 4, vdl: 4, installedEpoch: { number: 1 } });
