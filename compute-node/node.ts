@@ -96,7 +96,7 @@ export class ComputeNode {
       clock: nodeClock,
     });
     this.#registry = new VolumeRegistry({
-      open: (name) => this.#open(name),
+      open: (name, onEnded) => this.#open(name, onEnded),
       maxOpenVolumes: options.maxOpenVolumes,
       logger: options.logger,
     });
@@ -164,7 +164,7 @@ export class ComputeNode {
     closeAll(this.#clients);
   }
 
-  async #open(name: string): Promise<OpenedVolume> {
+  async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
     const { commitTimeoutMs, computeId, engineLimits, logger, workerUrl } = this.#options;
     const found = await this.#directory.lookup(name);
     if (found === null) {
@@ -195,7 +195,8 @@ export class ComputeNode {
       logger,
     });
     try {
-      return { name, log, engine: await openEngine({ volume: log, workerUrl, limits: engineLimits }) };
+      const engine = await openEngine({ volume: log, workerUrl, limits: engineLimits, onEnded });
+      return { name, log, engine };
     } catch (error) {
       await log.close();
       throw error;

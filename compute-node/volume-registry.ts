@@ -4,10 +4,10 @@
  *
  * Invariants
  * 1. At most one opening per volume is under way; everyone who asks meanwhile waits for the same one.
- * 2. A volume whose term is over is forgotten at once: the next use opens it anew, from what is durable.
+ * 2. A volume whose term is over, or whose engine broke, is forgotten at once: the next use opens it anew, from what is durable.
  * 3. An engine is closed before its log client, so that nothing is handed over to a closed log.
  */
-import { TidemarkError } from '../src/base/errors.ts';
+import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
 import type { Logger } from '../src/adapters/logger.ts';
 import type { Engine } from './engine/api.ts';
 import type { OpenVolume } from './volume/open-volume.ts';
@@ -19,8 +19,11 @@ export interface OpenedVolume {
 }
 
 export interface VolumeRegistryOptions {
-  /** Takes the volume over and starts its engine. Rejects VOLUME_NOT_FOUND, VOLUME_HELD, NO_QUORUM, DATA_AT_RISK … */
-  readonly open: (name: string) => Promise<OpenedVolume>;
+  /**
+   * Takes the volume over and starts its engine. Rejects VOLUME_NOT_FOUND, VOLUME_HELD, NO_QUORUM, DATA_AT_RISK …
+   * `onEnded` is to be called when its engine has broken or its term is over.
+   */
+  readonly open: (name: string, onEnded: (reason: Error) => void) => Promise<OpenedVolume>;
   /** Each open volume holds an engine worker and a page cache. */
   readonly maxOpenVolumes: number;
   readonly logger: Logger;
@@ -55,15 +58,7 @@ export class VolumeRegistry {
     await this.#makeRoom();
     const meanwhile = this.#entries.get(name);
     if (meanwhile !== undefined) return meanwhile.opening;
-    const entry: Entry = { opening: this.#open(name), opened: null, lastUsed: ++this.#uses };
-    this.#entries.set(name, entry);
-    entry.opening.then(
-      (opened) => {
-        entry.opened = opened;
-        opened.log.onDeposed((reason) => this.#onDeposed(name, entry, reason));
-      },
-      () => this.#forget(name, entry),
-    );
+    const entry = this.#enter(name);
     return entry.opening;
   }
 
@@ -84,9 +79,27 @@ export class VolumeRegistry {
     ]);
   }
 
-  async #open(name: string): Promise<OpenedVolume> {
+  #enter(name: string): Entry {
+    let ended: Error | null = null;
+    const onEnded = (reason: Error): void => {
+      ended = reason;
+      if (entry.opened !== null) this.#onEnded(name, entry, reason);
+    };
+    const entry: Entry = { opening: this.#open(name, onEnded), opened: null, lastUsed: ++this.#uses };
+    this.#entries.set(name, entry);
+    entry.opening.then(
+      (opened) => {
+        entry.opened = opened;
+        if (ended !== null) this.#onEnded(name, entry, ended);
+      },
+      () => this.#forget(name, entry),
+    );
+    return entry;
+  }
+
+  async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
     await this.#closing.get(name);
-    return this.#options.open(name);
+    return this.#options.open(name, onEnded);
   }
 
   async #makeRoom(): Promise<void> {
@@ -110,12 +123,16 @@ export class VolumeRegistry {
     }
   }
 
-  #onDeposed(name: string, entry: Entry, reason: Error): void {
+  #onEnded(name: string, entry: Entry, reason: Error): void {
     if (this.#entries.get(name) !== entry) return;
-    this.#options.logger.log('warn', 'the term of a volume is over here; it is opened anew on its next use', {
-      volume: name,
-      reason: reason.message,
-    });
+    const isDeposed = isTidemarkError(reason, 'DEPOSED');
+    this.#options.logger.log(
+      isDeposed ? 'warn' : 'error',
+      isDeposed
+        ? 'the term of a volume is over here; it is opened anew on its next use'
+        : 'the SQL engine of a volume broke; the volume is opened anew on its next use',
+      { volume: name, error: reason },
+    );
     this.#forget(name, entry);
     this.#startClosing(name, entry.opened!);
   }

@@ -255,9 +255,11 @@ export class SessionStream {
       return await call();
     } catch (error) {
       if (!this.#isOpen) throw streamClosed();
-      if (isTidemarkError(error, 'DEPOSED') || isTidemarkError(error, 'UNAVAILABLE')) {
+      if (hasEngineEnded(error)) {
         this.#connection = null;
-        if (!wasAutocommit || mayBegin(what)) {
+        // One that came to its COMMIT is over for its client, whatever became of it.
+        const isOver = isTidemarkError(error, 'OUTCOME_UNKNOWN') && !endsInTransaction(what);
+        if (!isOver && (!wasAutocommit || mayBegin(what))) {
           this.#lost = new LostTransaction(
             'TRANSACTION_LOST',
             'the transaction ended when this compute node gave up the volume',
@@ -341,6 +343,22 @@ function runOptions(consistency: Consistency, signal: AbortSignal | undefined): 
 }
 
 const STRONG_OPTIONS: Omit<RunOptions, 'onEvent'> = { consistency: 'strong' };
+
+/** Also where it hides behind a commit whose outcome is therefore unknown. */
+function hasEngineEnded(error: unknown): boolean {
+  const cause = isTidemarkError(error, 'OUTCOME_UNKNOWN') ? error.cause : error;
+  return isTidemarkError(cause, 'DEPOSED') || isTidemarkError(cause, 'UNAVAILABLE');
+}
+
+/** The last that a request says about transactions is that one begins. */
+function endsInTransaction(what: string | readonly Step[]): boolean {
+  if (typeof what === 'string') {
+    const last = [...what.matchAll(/\b(begin|savepoint|commit|end|release|rollback)\b/gi)].at(-1)?.[1];
+    return last !== undefined && /begin|savepoint/i.test(last);
+  }
+  const words = what.map((step) => transactionWord(step.statement.sql)).filter((word) => word !== 'other');
+  return words.at(-1) === 'begin';
+}
 
 /** Could the failed request have begun a transaction? Asked only when its engine has ended. */
 function mayBegin(what: string | readonly Step[]): boolean {
