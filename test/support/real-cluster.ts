@@ -24,11 +24,16 @@ export interface RealClusterOptions {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
+/** Those told to end. */
+const signalled = new WeakSet<ChildProcess>();
+
 export class RealCluster {
   readonly directory: string;
   readonly #options: RealClusterOptions;
   readonly #ports = new Map<string, number>();
   readonly #processes = new Map<string, ChildProcess>();
+  /** Processes that were ready and then ended without a signal from here: crashes. */
+  readonly crashes: string[] = [];
 
   /** All six storage nodes and compute node `compute-1`, ready to serve. */
   static async start(options: RealClusterOptions = {}): Promise<RealCluster> {
@@ -80,19 +85,31 @@ export class RealCluster {
       throw new Error(`${name} does not run`);
     const ends = signal === 'SIGKILL' || signal === 'SIGTERM';
     const exited = ends ? once(child, 'exit') : null;
+    if (ends) {
+      this.#processes.delete(name);
+      signalled.add(child);
+    }
     child.kill(signal);
     await exited;
-    if (ends) this.#processes.delete(name);
   }
 
   async killAll(): Promise<void> {
     await Promise.all([...this.#processes.keys()].map((name) => this.signal(name, 'SIGKILL')));
   }
 
-  /** Kills what still runs and removes the data. */
-  async destroy(): Promise<void> {
+  isRunning(name: string): boolean {
+    return this.#processes.has(name);
+  }
+
+  /** Kills what still runs; data and logs stay. */
+  async stop(): Promise<void> {
     for (const child of this.#processes.values()) child.kill('SIGCONT');
     await this.killAll();
+  }
+
+  /** Kills what still runs and removes the data. */
+  async destroy(): Promise<void> {
+    await this.stop();
     await rm(this.directory, { recursive: true, force: true });
   }
 
@@ -119,6 +136,7 @@ export class RealCluster {
     child.stderr.pipe(createWriteStream(join(this.directory, `${name}.log`), { flags: 'a' }));
     this.#processes.set(name, child);
     const exited = once(child, 'exit').then(async ([code, signal]) => {
+      if (this.#processes.get(name) === child) this.#processes.delete(name);
       throw new Error(`${name} ended (${code ?? signal}) before it was ready:\n${await this.log(name)}`);
     });
     const ready = (async () => {
@@ -136,6 +154,10 @@ export class RealCluster {
     timedOut.catch(() => {});
     await Promise.race([ready, exited, timedOut]);
     child.stdout.resume();
+    child.once('exit', (code, signal) => {
+      if (signalled.has(child)) return;
+      this.crashes.push(`${name} (${code ?? signal})`);
+    });
   }
 }
 
