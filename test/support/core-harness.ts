@@ -33,6 +33,8 @@ export interface ProgramOutput {
   readonly events: ProgramEvent[];
   lsn: number;
   needsConfirmation: boolean[];
+  /** Posted and not given out. */
+  bytes: number;
   done: ProgramDone | null;
 }
 
@@ -58,6 +60,7 @@ export class CoreHarness {
   pageError: { readonly code: 'NO_QUORUM' | 'GONE'; readonly message: string } | null = null;
   #answers: PageAnswer[] = [];
   #mtrBytes = 0;
+  readonly #runConnections = new Map<number, number>();
   #lastRun = 0;
   #lastConnection = 0;
 
@@ -108,7 +111,8 @@ export class CoreHarness {
   /** Queues a program without giving it a turn. */
   start(connection: number, source: ProgramSource): number {
     this.#lastRun += 1;
-    this.outputs.set(this.#lastRun, { events: [], lsn: 0, needsConfirmation: [], done: null });
+    this.outputs.set(this.#lastRun, { events: [], lsn: 0, needsConfirmation: [], bytes: 0, done: null });
+    this.#runConnections.set(this.#lastRun, connection);
     this.core.accept({ kind: 'run', connection, run: this.#lastRun, source });
     return this.#lastRun;
   }
@@ -150,6 +154,13 @@ export class CoreHarness {
   finish(run: number): void {
     this.turn();
     for (let i = 0; i < 1_000 && !this.isDone(run); i += 1) {
+      const { bytes } = this.output(run);
+      if (bytes > 0) {
+        this.output(run).bytes = 0;
+        this.core.accept({ kind: 'credit', connection: this.#runConnections.get(run) ?? 0, run, bytes });
+        this.turn();
+        continue;
+      }
       const next = this.core.nextDeadlineMs;
       assert(next !== null, 'the program waits for something that will not come');
       this.nowMs = Math.max(this.nowMs, next);
@@ -200,6 +211,7 @@ export class CoreHarness {
       case 'output': {
         const output = this.output(message.run);
         output.events.push(...message.events);
+        output.bytes += message.bytes;
         output.lsn = message.lsn;
         output.needsConfirmation.push(message.needsConfirmation);
         output.done = message.done;

@@ -180,14 +180,15 @@ export class PageSource {
   }
 
   #store(request: Request, answer: Extract<PageAnswer, { readonly error: null }>): void {
-    let offset = 0;
-    for (let i = 0; i < answer.pages.length; i += 1) {
+    // From the last to the first: the first is the one that was missed, and must not be evicted by its own companions.
+    let end = answer.data.length;
+    for (let i = answer.pages.length - 1; i >= 0; i -= 1) {
       const page = answer.pages[i] as number;
       const lsn = answer.lsns[i] as number;
       let data: Uint8Array | null = null;
       if (lsn !== 0) {
-        data = answer.data.subarray(offset, offset + PAGE_SIZE_BYTES);
-        offset += PAGE_SIZE_BYTES;
+        data = answer.data.subarray(end - PAGE_SIZE_BYTES, end);
+        end -= PAGE_SIZE_BYTES;
       }
       const onFirstRead = i === 0 ? request.onFirstRead : null;
       this.#cache.putFetched(page, lsn, answer.at, data, request.isAhead || i > 0, onFirstRead);
