@@ -47,7 +47,7 @@ function dependsOnSuccess(condition: Condition | null): boolean {
 
 /** For a program that may have committed: what is told instead of `cause`. */
 export function outcomeUnknown(cause: unknown): unknown {
-  const hides = ['DEPOSED', 'UNAVAILABLE', 'NO_QUORUM'] as const;
+  const hides = ['DEPOSED', 'UNAVAILABLE', 'NO_QUORUM', 'INTERRUPTED'] as const;
   if (!isTidemarkError(cause) || !hides.some((code) => cause.code === code)) return cause;
   return new TidemarkError(
     'OUTCOME_UNKNOWN',

@@ -254,7 +254,7 @@ export class SessionStream {
     try {
       return await call();
     } catch (error) {
-      if (!this.#isOpen) throw streamClosed();
+      if (!this.#isOpen && !isTidemarkError(error, 'OUTCOME_UNKNOWN')) throw streamClosed();
       if (hasEngineEnded(error)) {
         this.#connection = null;
         // One that came to its COMMIT is over for its client, whatever became of it.

@@ -11,11 +11,14 @@ type ProcessName = StorageNodeName | (typeof COMPUTE_NODES)[number];
 
 /** A compute node cannot start while too few storage nodes answer. */
 const START_ATTEMPTS = 10;
+/** For the last commits, with or without a quorum (`commitTimeoutMs` of the round), and the rest. */
+const STOP_LIMIT_MS = 15_000;
 
 export class Mayhem {
   readonly #cluster: RealCluster;
   readonly #random: SeededRandom;
   readonly #isOver: () => boolean;
+  readonly #report: (violation: string) => void;
   readonly #killed = new Set<ProcessName>();
   readonly #paused = new Set<ProcessName>();
   /** What was done, in order. */
@@ -23,10 +26,16 @@ export class Mayhem {
   readonly #startedMs = performance.now();
   faults = 0;
 
-  constructor(cluster: RealCluster, random: SeededRandom, isOver: () => boolean) {
-    this.#cluster = cluster;
-    this.#random = random;
-    this.#isOver = isOver;
+  constructor(options: {
+    readonly cluster: RealCluster;
+    readonly random: SeededRandom;
+    readonly isOver: () => boolean;
+    readonly report: (violation: string) => void;
+  }) {
+    this.#cluster = options.cluster;
+    this.#random = options.random;
+    this.#isOver = options.isOver;
+    this.#report = options.report;
   }
 
   async run(): Promise<void> {
@@ -62,7 +71,7 @@ export class Mayhem {
     const zone = STORAGE_NODES.filter((node) => azOf(node) === azOf(one));
     const some = STORAGE_NODES.filter(() => random.chance(0.5));
     const compute = random.pick(COMPUTE_NODES);
-    switch (random.below(12)) {
+    switch (random.below(13)) {
       case 0:
       case 1:
         return this.#kill([one]);
@@ -83,6 +92,8 @@ export class Mayhem {
       case 9:
       case 10:
         return this.#pauseWriter();
+      case 11:
+        return this.#stop(random.chance(0.5) ? compute : one);
       default:
         return this.#kill([compute, one]);
     }
@@ -104,6 +115,17 @@ export class Mayhem {
         if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGKILL');
       }),
     );
+  }
+
+  /** As an operator does it: it hardens what it has and hands its lease back. */
+  async #stop(name: ProcessName): Promise<void> {
+    if (this.#killed.has(name) || this.#paused.has(name)) return;
+    this.#tell(`stop ${name}`);
+    this.#killed.add(name);
+    const startMs = performance.now();
+    if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGTERM');
+    const tookMs = performance.now() - startMs;
+    if (tookMs > STOP_LIMIT_MS) this.#report(`${name} took ${Math.round(tookMs)} ms to stop`);
   }
 
   async #pause(names: readonly ProcessName[]): Promise<void> {

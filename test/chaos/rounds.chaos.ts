@@ -17,6 +17,7 @@ it(`keeps what it promised through ${rounds} rounds of ${seconds} s`, async () =
         1,
         `${summaryLine([result])}\n   ${[...result.codes].map((entry) => entry.join(': ')).join(', ')}\n`,
       );
+      for (const [complaint, times] of result.complaints) writeSync(1, `   ${times} × ${complaint}\n`);
       if (result.violations.length === 0) continue;
       writeSync(
         1,

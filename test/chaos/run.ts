@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@libsql/client';
-import { RealCluster } from '../support/real-cluster.ts';
+import { RealCluster, STORAGE_NODES } from '../support/real-cluster.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
 import {
   ACCOUNTS,
@@ -35,6 +35,8 @@ export interface ChaosResult {
   readonly reads: number;
   readonly faults: number;
   readonly recoveryMs: number;
+  /** What processes logged as errors, counted. */
+  readonly complaints: ReadonlyMap<string, number>;
   /** Where the data and logs are, when something was broken; removed otherwise. */
   readonly directory: string;
 }
@@ -70,7 +72,7 @@ export async function runChaos({ seed, seconds }: { seed: number; seconds: numbe
     const readers = Array.from({ length: READERS }, (_, i) => new Reader(options(WRITERS + i)));
     const clients = [...writers, ...readers].map((client) => client.run());
     const endMs = performance.now() + seconds * 1_000;
-    const mayhem = new Mayhem(cluster, random, () => performance.now() >= endMs);
+    const mayhem = new Mayhem({ cluster, random, report, isOver: () => performance.now() >= endMs });
     await mayhem.run();
 
     const recoveryMs = await recovered(ledger, report);
@@ -89,6 +91,7 @@ export async function runChaos({ seed, seconds }: { seed: number; seconds: numbe
       reads: readers.reduce((sum, reader) => sum + reader.looks, 0),
       faults: mayhem.faults,
       recoveryMs,
+      complaints: await complaintsIn(cluster),
       directory: cluster.directory,
     };
   } finally {
@@ -96,6 +99,18 @@ export async function runChaos({ seed, seconds }: { seed: number; seconds: numbe
     if (violations.length === 0) await cluster.destroy();
     else await cluster.stop();
   }
+}
+
+async function complaintsIn(cluster: RealCluster): Promise<Map<string, number>> {
+  const complaints = new Map<string, number>();
+  for (const name of [...STORAGE_NODES, 'compute-1', 'compute-2']) {
+    for (const line of (await cluster.log(name)).split('\n')) {
+      if (line === '' || /"level":"(debug|info|warn)"/.test(line)) continue;
+      const message = `${name}: ${line.slice(0, 400).replace(/"time":"[^"]*",/, '')}`;
+      complaints.set(message, (complaints.get(message) ?? 0) + 1);
+    }
+  }
+  return complaints;
 }
 
 /** Everything runs again: soon every client must be served again. */

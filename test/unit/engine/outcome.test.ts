@@ -116,6 +116,15 @@ describe('a program whose engine ends', () => {
     expect(await outcome).toBe('OUTCOME_UNKNOWN');
   });
 
+  it('is unknown when its connection is closed while its commit waits for the quorum', async () => {
+    const bench = new Bench();
+    const outcome = bench.run('INSERT INTO t VALUES (1)');
+    bench.answer({ lsn: CPL, commitLsn: CPL });
+    void bench.connection.close();
+    bench.connection.onDisconnected();
+    expect(await outcome).toBe('OUTCOME_UNKNOWN');
+  });
+
   it('lets a connection that was being closed go', async () => {
     const bench = new Bench();
     const closed = bench.connection.close();

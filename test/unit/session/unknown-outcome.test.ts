@@ -13,6 +13,7 @@ function connectionThat(run: EngineConnection['run'], isAutocommit = true): Engi
     run,
     isAutocommit,
     holdsWriterLock: false,
+    interrupt: () => {},
     close: async () => {},
   } as Partial<EngineConnection> as EngineConnection;
 }
@@ -54,6 +55,18 @@ describe('a stream whose commit has an unknown outcome', () => {
       'TRANSACTION_LOST',
       1,
     ]);
+  });
+
+  it('says so although the stream was closed meanwhile', async () => {
+    const sessions = new Sessions(DEFAULT_SESSION_LIMITS, new ManualScheduler());
+    const stream = sessions.open(async () =>
+      connectionThat(async () => {
+        void stream.close();
+        throw new TidemarkError('OUTCOME_UNKNOWN', 'committed or not');
+      }),
+    );
+    const asked = stream.run({ steps: [stepOf('COMMIT')], consistency: STRONG, onEvent: () => {} });
+    await expect(asked).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
   });
 
   it('keeps the connection when the engine lives', async () => {
