@@ -2,7 +2,8 @@
  * `bench quorum`: one-row updates of about 100 bytes by primary key, each its own commit, acknowledged by four of six. Over the client
  * protocol (WebSocket), or, `in-process`, through the engine's interface with no protocol between.
  */
-import type { Engine, SqlValue, Step } from '../compute-node/engine/api.ts';
+import { randomBytes } from 'node:crypto';
+import type { Engine, EngineConnection, SqlValue } from '../compute-node/engine/api.ts';
 import { WsConnection } from './drivers/ws.ts';
 import { type LoadResult, runLoad } from './load.ts';
 import type { Target } from './report.ts';
@@ -22,7 +23,7 @@ export interface QuorumPhase extends LoadResult {
 }
 
 const TABLE = 'bench_quorum';
-/** 20 hex digits times 5: the size class of a small business row. */
+/** The size class of a small business row. */
 const PAYLOAD_CHARS = 100;
 const COPIES = 6;
 const CREATE = [
@@ -36,12 +37,12 @@ function fillSql(rows: number): string {
           SELECT i, hex(randomblob(${PAYLOAD_CHARS / 2})) FROM n`;
 }
 
-/** A payload that differs from the last one in every byte class, cheap to make. */
-function payload(turn: number): string {
-  return turn
-    .toString(36)
-    .padStart(20, '0')
-    .repeat(PAYLOAD_CHARS / 20);
+/** Payloads share nothing with each other, so that an update changes all of the row; cut from one text, so that they cost nothing. */
+const RANDOM_TEXT = randomBytes(48 * 1024).toString('base64');
+
+function payload(): string {
+  const from = Math.floor(Math.random() * (RANDOM_TEXT.length - PAYLOAD_CHARS));
+  return RANDOM_TEXT.slice(from, from + PAYLOAD_CHARS);
 }
 
 export async function benchQuorum(
@@ -74,7 +75,6 @@ async function phase(
   const sent = (): number => connections.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
   let writtenBefore: number | null = null;
   let repliedBefore = 0;
-  let turn = 0;
   const operations = await Promise.all(
     connections.map(async (connection) => {
       await connection.request(JSON.stringify({ type: 'store_sql', sql_id: 1, sql: UPDATE }));
@@ -82,7 +82,7 @@ async function phase(
         const id = 1 + Math.floor(Math.random() * options.rows);
         await connection.request(
           '{"type":"execute","stream_id":1,"stmt":{"sql_id":1,"want_rows":false,"args":[' +
-            `{"type":"text","value":"${payload(turn++)}"},{"type":"integer","value":"${id}"}]}}`,
+            `{"type":"text","value":"${payload()}"},{"type":"integer","value":"${id}"}]}}`,
         );
       };
     }),
@@ -119,39 +119,36 @@ export async function benchQuorumInProcess(
   say: Say,
 ): Promise<QuorumPhase[]> {
   const setup = await engine.connect({ readonly: false });
-  const script = async (sql: string): Promise<void> => {
-    await setup.runScript(sql, { consistency: 'strong' });
-  };
-  for (const sql of [...CREATE, fillSql(options.rows)]) await script(sql);
+  for (const sql of [...CREATE, fillSql(options.rows)]) await runOne(setup, sql, []);
   const phases: QuorumPhase[] = [];
   for (const clients of options.clients) {
     say(`${clients} client${clients === 1 ? '' : 's'} in process…`);
     const connections = await Promise.all(
       Array.from({ length: clients }, () => engine.connect({ readonly: false })),
     );
-    let turn = 0;
     const operations = connections.map((connection) => async () => {
       const id = BigInt(1 + Math.floor(Math.random() * options.rows));
-      let failure: string | null = null;
-      await connection.run(oneStep(UPDATE, [payload(turn++), id]), {
-        consistency: 'strong',
-        onEvent: (event) => {
-          if (event.kind === 'step-error') failure = event.error.message;
-        },
-      });
-      if (failure !== null) throw new Error(failure);
+      await runOne(connection, UPDATE, [payload(), id]);
     });
     const result = await runLoad({ operations, warmUpMs: options.warmUpMs, durationMs: options.durationMs });
     phases.push({ ...result, nodes: [], bytesPerUpdatePerNode: null });
     await Promise.all(connections.map((connection) => connection.close()));
   }
-  await script(`DROP TABLE ${TABLE}`);
+  await runOne(setup, `DROP TABLE ${TABLE}`, []);
   await setup.close();
   return phases;
 }
 
-function oneStep(sql: string, args: readonly SqlValue[]): readonly Step[] {
-  return [{ statement: { sql, args, namedArgs: [], wantRows: false }, condition: null }];
+async function runOne(connection: EngineConnection, sql: string, args: readonly SqlValue[]): Promise<void> {
+  let failure: string | null = null;
+  const statement = { sql, args, namedArgs: [], wantRows: false };
+  await connection.run([{ statement, condition: null }], {
+    consistency: 'strong',
+    onEvent: (event) => {
+      if (event.kind === 'step-error') failure = event.error.message;
+    },
+  });
+  if (failure !== null) throw new Error(`${sql}: ${failure}`);
 }
 
 export function quorumTargets(phases: readonly QuorumPhase[], isInProcess: boolean): readonly Target[] {

@@ -27,6 +27,6 @@ export function errorText(error: unknown, style: Style): string {
   const { code, message, nextStep } = errorBody(error);
   const head = `${style.red('Error:')} ${message} ${style.dim(`(${code})`)}\n`;
   // Not one of ours: whoever mends it needs to know where it came from.
-  const stack = error instanceof TidemarkError || !(error instanceof Error) ? '' : `${error.stack ?? ''}\n`;
-  return `${head}${nextStep === null ? '' : `  ${nextStep}\n`}${style.dim(stack)}`;
+  const stack = error instanceof TidemarkError || !(error instanceof Error) ? '' : (error.stack ?? '');
+  return `${head}${nextStep === null ? '' : `  ${nextStep}\n`}${stack === '' ? '' : `${style.dim(stack)}\n`}`;
 }

@@ -64,7 +64,9 @@ export class HranaSqlClient implements SqlClient {
     try {
       await this.runOn(socket, statements, onEvent);
     } catch (error) {
-      if (!socket.isOpen) this.autocommit = true;
+      // Whatever is not a statement's own error leaves the stream in doubt: the next run begins on a new one.
+      socket.close();
+      this.autocommit = true;
       throw error;
     } finally {
       this.isRunning = false;

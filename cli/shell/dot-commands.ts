@@ -22,8 +22,8 @@ export interface DotCommand {
   readonly help: string;
   /** Words that its argument may be, for completion; TABLE stands for the tables. */
   readonly completes?: readonly string[];
-  /** False: it failed, and has said so. */
-  run(shell: Shell, args: readonly string[]): Promise<boolean | void> | boolean | void;
+  /** Awaited. False: it failed, and has said so. */
+  run(shell: Shell, args: readonly string[]): unknown;
 }
 
 const ON_OFF = ['on', 'off'] as const;

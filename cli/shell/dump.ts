@@ -8,7 +8,7 @@
  * asked for (contentless FTS, other modules) the shadow tables are copied over the fresh ones.
  */
 import type { SqlValue } from '../../compute-node/engine/api.ts';
-import { query, queryEach, type SqlClient } from '../client/sql-client.ts';
+import { query, queryEach, type SqlClient, StatementError } from '../client/sql-client.ts';
 import type { Write } from './render/renderer.ts';
 import { insertableColumns, listTables } from './schema.ts';
 import { quoteName, sqlLiteral } from './values.ts';
@@ -23,7 +23,7 @@ interface SchemaEntry {
 export async function dump(client: SqlClient, write: Write, pattern: string | null): Promise<void> {
   const isOwnTransaction = client.isAutocommit;
   // One read point for all of it.
-  if (isOwnTransaction) await query(client, 'BEGIN TRANSACTION READONLY');
+  if (isOwnTransaction) await beginReading(client);
   await write('PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n');
   try {
     await new Dumper(client, write).all(pattern);
@@ -33,6 +33,16 @@ export async function dump(client: SqlClient, write: Write, pattern: string | nu
     throw error;
   } finally {
     if (isOwnTransaction && !client.isAutocommit) await query(client, 'ROLLBACK');
+  }
+}
+
+/** `READONLY` is libSQL's; a server that does not know it has a deferred transaction, which is as good while nothing is written. */
+async function beginReading(client: SqlClient): Promise<void> {
+  try {
+    await query(client, 'BEGIN TRANSACTION READONLY');
+  } catch (error) {
+    if (!(error instanceof StatementError)) throw error;
+    await query(client, 'BEGIN');
   }
 }
 

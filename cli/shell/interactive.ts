@@ -21,7 +21,7 @@ export interface InteractiveOptions {
 }
 
 const DOTS: DotWords = {
-  names: DOT_COMMANDS.map(({ name }) => name),
+  names: DOT_COMMANDS.map(({ name, usage }) => (usage === name ? name : `${name} `)),
   args: Object.fromEntries(DOT_COMMANDS.map(({ name, completes }) => [name, completes ?? []])),
 };
 
