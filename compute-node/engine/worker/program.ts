@@ -160,7 +160,8 @@ export class Program {
         yield* self.#execute(handle, statement, false, () => {});
       } finally {
         self.output.touch();
-        handle.finish(statement);
+        // Before the locks are looked at: a statement that is not reset holds its own.
+        statement.reset();
         self.#afterStatement();
       }
       if (self.#isSliceOver()) yield* self.#yieldTurn();

@@ -6,6 +6,7 @@
  *   'durable'  VDL, unless this client has seen or written something newer; then the head
  *   'head'     the newest handed-over MTR: what writes and transactions need
  */
+import { assert } from '../../../src/base/assert.ts';
 import type { TidemarkError } from '../../../src/base/errors.ts';
 import { KIB, PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { type Lsn, NO_LSN } from '../../../src/log/lsn.ts';
@@ -180,8 +181,8 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
   }
 
   finish(statement: PreparedStatement): void {
+    assert(this.#busyStatements.delete(statement), 'a statement was finished twice');
     statement.reset();
-    this.#busyStatements.delete(statement);
     if (!statement.isKept) statement.finalize();
   }
 

@@ -1,5 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Engine, EngineConnection, EngineLimits, ProgramEvent, SqlValue } from '../../../compute-node/engine/api.ts';
+import type {
+  Engine,
+  EngineConnection,
+  EngineLimits,
+  ProgramEvent,
+  SqlValue,
+} from '../../../compute-node/engine/api.ts';
 import { openEngine } from '../../../compute-node/engine/engine.ts';
 import { stepOf, testLimits } from '../../support/core-harness.ts';
 import { engineWorkerUrl } from '../../support/engine-worker.ts';
@@ -10,9 +16,15 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((engine) => engine.close()));
 });
 
-async function open(options: { readonly volume?: MemoryVolumeOptions; readonly limits?: Partial<EngineLimits> } = {}) {
+async function open(
+  options: { readonly volume?: MemoryVolumeOptions; readonly limits?: Partial<EngineLimits> } = {},
+) {
   const volume = new MemoryVolume(options.volume);
-  const engine = await openEngine({ volume, workerUrl: engineWorkerUrl, limits: { ...testLimits, ...options.limits } });
+  const engine = await openEngine({
+    volume,
+    workerUrl: engineWorkerUrl,
+    limits: { ...testLimits, ...options.limits },
+  });
   opened.push(engine);
   return { volume, engine };
 }
