@@ -117,8 +117,9 @@ export async function startComputeNode(config: ComputeNodeConfig): Promise<Runni
     });
     await node.ensureVolume(DEFAULT_VOLUME);
     await node.volume(DEFAULT_VOLUME).catch((error: unknown) => {
-      // Another compute node serves it and lives: this one can still serve others, and this one too once that has ended.
-      if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
+      // Another compute node serves it and lives, or has just taken it: this one can still serve others, and this one too once that
+      // has ended.
+      if (!isTidemarkError(error, 'VOLUME_HELD') && !isTidemarkError(error, 'DEPOSED')) throw error;
       logger.log('warn', error.message, { volume: DEFAULT_VOLUME });
     });
     isReady = true;

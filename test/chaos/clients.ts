@@ -58,7 +58,8 @@ abstract class ChaosClient {
 
   constructor(options: ChaosClientOptions) {
     this.options = options;
-    this.#clients = options.urls.map((url) => connect(url));
+    const hasSocket = options.id % 3 === 1;
+    this.#clients = options.urls.map((url) => connect(hasSocket ? url.replace('http', 'ws') : url));
     this.#turn = options.id % options.urls.length;
   }
 

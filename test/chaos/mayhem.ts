@@ -153,6 +153,8 @@ export class Mayhem {
         break;
       } catch (error) {
         if (!isCompute(name) || attempt === START_ATTEMPTS) throw error;
+        const lastWords = String(error).trimEnd().split('\n').at(-1) ?? '';
+        if (!lastWords.includes('"code":"NO_QUORUM"')) this.#report(`${name} did not start: ${lastWords}`);
         await sleep(200);
       }
     }
