@@ -5,9 +5,10 @@
  * Any rejection is final: after a failed write or sync nothing is known about what the disk holds (the kernel may have dropped the
  * dirty pages and reports the error once), so the journal never tries again and the process ends.
  */
-import { constants, fdatasync, write } from 'node:fs';
+import { constants, fdatasync, write, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { MIB } from '../../src/base/limits.ts';
 
@@ -138,14 +139,21 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Real blocks, written and synced, so that later writes in place change no metadata of the file; under its name only once whole. */
+/**
+ * Real blocks, written and synced, so that later writes in place change no metadata of the file; under its name only once whole.
+ *
+ * Sector by sector: Linux keeps what one call wrote as one unit of its page cache, and each synced write later pays for the whole
+ * unit it falls into (measured on ext4, 4 KiB at a time into 1 MiB units: 0.15 ms and 39 µs of the kernel's time, against 0.03 ms and 11 µs).
+ */
 async function preallocate(path: string, sizeBytes: number): Promise<void> {
   const temporary = `${path}.new`;
   const file = await open(temporary, 'w');
   try {
-    const zeros = Buffer.alloc(Math.min(MIB, sizeBytes));
-    for (let at = 0; at < sizeBytes; at += zeros.length) {
-      await file.write(zeros, 0, Math.min(zeros.length, sizeBytes - at), at);
+    const zeros = Buffer.alloc(SECTOR_BYTES);
+    for (let at = 0; at < sizeBytes; at += SECTOR_BYTES) {
+      // Others have their turn now and then; a call of its own for each would take seconds.
+      if (at % MIB === 0) await yieldTurn();
+      writeSync(file.fd, zeros, 0, SECTOR_BYTES, at);
     }
     await file.sync();
   } finally {

@@ -74,7 +74,15 @@ export class LevelStore implements KvStore {
   }
 
   batch(ops: readonly KvOp[], { sync }: { readonly sync: boolean }): Promise<void> {
-    return this.#run('writing', () => this.#db.batch([...ops], { sync }));
+    return this.#run('writing', () => {
+      // A chained batch: the array form clones every operation and is read property by property (5.5 µs an operation against 0.8).
+      const batch = this.#db.batch();
+      for (const op of ops) {
+        if (op.type === 'put') batch.put(op.key, op.value);
+        else batch.del(op.key);
+      }
+      return batch.write({ sync });
+    });
   }
 
   /** All that was written so far is in tables, synced, when this returns; the write-ahead log is not needed for it any more. */

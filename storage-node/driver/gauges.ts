@@ -7,6 +7,8 @@ const MIN_FREE_BYTES = 256 * MIB;
 /** ... but on a small disk no more than this share of it. */
 const MIN_FREE_SHARE = 0.05;
 const INTERVAL_MS = 2_000;
+/** What is left is read every time; what is used, which looks at every file, every so many times. */
+const USED_EVERY = 5;
 
 export class Gauges {
   readonly #directory: string;
@@ -14,6 +16,7 @@ export class Gauges {
   #diskBytes = 0;
   #isDiskNearlyFull = false;
   #timer: NodeJS.Timeout | null = null;
+  #readings = 0;
 
   constructor(directory: string, usedBytes: () => Promise<number>) {
     this.#directory = directory;
@@ -46,7 +49,7 @@ export class Gauges {
     try {
       const { bavail, bsize, blocks } = await statfs(this.#directory);
       this.#isDiskNearlyFull = bavail * bsize < Math.min(MIN_FREE_BYTES, blocks * bsize * MIN_FREE_SHARE);
-      this.#diskBytes = await this.#usedBytes();
+      if (this.#readings++ % USED_EVERY === 0) this.#diskBytes = await this.#usedBytes();
     } catch {
       return;
     }
