@@ -34,7 +34,10 @@ export interface OpenVolume {
   /** Resolves when writable; rejects NO_QUORUM after `timeoutMs`, DEPOSED when the term is over. */
   whenWritable(timeoutMs: number): Promise<void>;
 
-  /** Resolves when VDL ≥ lsn. Rejects OUTCOME_UNKNOWN after the commit timeout, DEPOSED when hardening failed for good. */
+  /**
+   * Resolves when VDL ≥ lsn. Rejects OUTCOME_UNKNOWN after the commit timeout, DEPOSED when this writer can harden nothing any more. The next
+   * writer may still recover what was handed over: a client whose commit that was must be told that its outcome is unknown.
+   */
   whenDurable(lsn: Lsn): Promise<void>;
 
   /**
