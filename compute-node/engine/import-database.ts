@@ -24,7 +24,7 @@ const PAGES_PER_MTR = 256;
 const MAX_PAGES_UNDER_WAY = 4_096;
 /** SQLite's quick check reads all of the file; larger ones are checked by their header only. */
 const MAX_CHECKED_BYTES = 256 * MIB;
-/** Conversion holds the file twice in memory. */
+/** A converted database is held in memory until it is handed over. */
 export const MAX_CONVERTED_BYTES = 256 * MIB;
 const WRITABLE_TIMEOUT_MS = 30_000;
 

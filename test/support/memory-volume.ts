@@ -48,6 +48,8 @@ export class MemoryVolume implements OpenVolume {
   /** When set, confirmations wait for it. */
   confirmation: Promise<void> | null = null;
   confirmations = 0;
+  /** Listeners of VDL are told so much later than those who wait for it. */
+  vdlListenerDelayMs = 0;
   lowestReported: Lsn = NO_LSN;
   pagesRead = 0;
 
@@ -231,7 +233,11 @@ export class MemoryVolume implements OpenVolume {
   #advance(vdl: Lsn): void {
     if (vdl <= this.#vdl) return;
     this.#vdl = vdl;
-    for (const listener of this.#vdlListeners) listener(vdl);
+    const tell = (): void => {
+      for (const listener of this.#vdlListeners) listener(this.#vdl);
+    };
+    if (this.vdlListenerDelayMs === 0) tell();
+    else setTimeout(tell, this.vdlListenerDelayMs);
     const due = this.#waiters.filter(({ lsn }) => lsn <= vdl);
     this.#waiters = this.#waiters.filter(({ lsn }) => lsn > vdl);
     for (const { resolve } of due) resolve();

@@ -96,7 +96,8 @@ export class PageSource {
 
   #fetchPlanned(page: number, at: Lsn, reader: Reader): void {
     const plan = this.#plan(page, at, reader);
-    const wanted = plan.now.filter((p) => p === page || this.#isWanted(p, at));
+    const last = reader.knownSizePages;
+    const wanted = plan.now.filter((p) => p === page || (p >= 2 && p <= last && this.#isWanted(p, at)));
     const request = this.#ask(wanted, at, false, null);
     if (plan.stream !== null) this.#askAhead(plan, at, reader);
     this.#await(request, reader);

@@ -60,7 +60,6 @@ export interface SqliteExports {
   sqlite3_set_authorizer(db: Pointer, callback: Pointer, arg: Pointer): number;
   sqlite3_vfs_find(name: Pointer): Pointer;
   sqlite3_vfs_register(vfs: Pointer, isDefault: number): number;
-  sqlite3_file_control(db: Pointer, name: Pointer, op: number, arg: Pointer): number;
   sqlite3_malloc(bytes: number): Pointer;
   sqlite3_free(pointer: Pointer): void;
   sqlite3_exec(db: Pointer, sql: Pointer, callback: Pointer, arg: Pointer, error: Pointer): number;

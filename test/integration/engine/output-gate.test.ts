@@ -213,6 +213,19 @@ describe('output', () => {
   });
 });
 
+describe('a read that starts after a commit was acknowledged', () => {
+  it('sees it, however late the engine is told of VDL', async () => {
+    const { volume, connect } = await open();
+    const [a, b] = [await connect(), await connect()];
+    await rows(a, 'CREATE TABLE t (x)');
+    volume.vdlListenerDelayMs = 300;
+    for (let i = 1; i <= 3; i += 1) {
+      await rows(a, `INSERT INTO t VALUES (${i})`);
+      expect(await rows(b, 'SELECT max(x) FROM t')).toEqual([[BigInt(i)]]);
+    }
+  });
+});
+
 describe('the end of the term', () => {
   it('ends everything under way, and everything after', async () => {
     const { volume, engine, connect } = await open();
