@@ -46,6 +46,11 @@ export async function runChaos({ seed, seconds }: { seed: number; seconds: numbe
   const cluster = await RealCluster.start({
     pgPages: random.pick([16, 64, 2_621_440]),
     commitTimeoutMs: 3_000,
+    environment: {
+      // A cache that holds next to nothing has pages read from storage all the time; a short window has history collected.
+      TIDEMARK_PAGE_CACHE_BYTES: random.pick(['128KiB', '1MiB', '256MiB']),
+      TIDEMARK_WINDOW_MS: random.pick(['500', '86400000']),
+    },
   });
   const violations: string[] = [];
   const report = (violation: string): void => {
