@@ -136,7 +136,7 @@ export class ClientConnection implements EngineConnection {
     const run = new ProgramRun({
       volume: this.#link.volume,
       isStrong: consistency === 'strong',
-      mayCommit: mayCommit(source, inTransaction),
+      mayCommit: () => mayCommit(source, inTransaction),
       onEvent,
       credit: (bytes) => {
         if (this.#link.ended() === null) {

@@ -29,8 +29,8 @@ interface Piece {
 export interface ProgramRunOptions {
   readonly volume: OpenVolume;
   readonly isStrong: boolean;
-  /** By what it consists of; the worker tells what it did. */
-  readonly mayCommit: boolean;
+  /** By what it consists of, asked when the worker cannot tell any more what it did. */
+  readonly mayCommit: () => boolean;
   readonly onEvent: ((event: ProgramEvent) => void | Promise<void>) | null;
   /** `bytes` were given out. */
   readonly credit: (bytes: number) => void;
@@ -86,7 +86,7 @@ export class ProgramRun {
   }
 
   #rejectWith(error: unknown): void {
-    const mayHaveCommitted = this.#commitLsn !== NO_LSN || (!this.#isDone && this.#options.mayCommit);
+    const mayHaveCommitted = this.#commitLsn !== NO_LSN || (!this.#isDone && this.#options.mayCommit());
     this.#reject(mayHaveCommitted ? outcomeUnknown(error) : error);
   }
 

@@ -12,6 +12,8 @@ export const ACCOUNTS = 12;
 export const OPENING_BALANCE = 1_000;
 export const LEDGER_PARTS = 3;
 const REQUEST_TIMEOUT_MS = 12_000;
+/** Longer than a paused process or a missing quorum explains. */
+const SLOW_MS = 7_000;
 
 export const SCHEMA = [
   'CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)',
@@ -28,6 +30,8 @@ export interface ChaosClientOptions {
   readonly urls: readonly string[];
   readonly random: SeededRandom;
   readonly ledger: Ledger;
+  /** For the round's story. */
+  readonly tell: (event: string) => void;
   /** A rule was broken. */
   readonly report: (violation: string) => void;
   readonly isOver: () => boolean;
@@ -42,8 +46,10 @@ export function connect(url: string, timeoutMs = REQUEST_TIMEOUT_MS): Client {
 
 function codeOf(error: unknown): string {
   if (error instanceof LibsqlError) return error.code;
-  for (let cause = error; cause instanceof Error; cause = cause.cause)
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ECONNREFUSED') return 'CONNECTION_REFUSED';
+    if (cause.name === 'TimeoutError') return 'NO_ANSWER_IN_TIME';
+  }
   return 'NETWORK';
 }
 
@@ -73,7 +79,14 @@ abstract class ChaosClient {
   }
 
   async run(): Promise<void> {
-    while (!this.options.isOver()) await this.act();
+    while (!this.options.isOver()) {
+      const [startMs, turn] = [performance.now(), this.#turn];
+      await this.act();
+      const tookMs = performance.now() - startMs;
+      if (tookMs < SLOW_MS) continue;
+      const url = this.options.urls[turn % this.options.urls.length];
+      this.options.tell(`client ${this.options.id} waited ${Math.round(tookMs)} ms at ${url}`);
+    }
     for (const client of this.#clients) client.close();
   }
 

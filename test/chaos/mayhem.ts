@@ -107,7 +107,7 @@ export class Mayhem {
 
   async #kill(names: readonly ProcessName[]): Promise<void> {
     const alive = names.filter((name) => !this.#killed.has(name));
-    this.#tell(`kill ${alive.join(' ')}`);
+    this.tell(`kill ${alive.join(' ')}`);
     await Promise.all(
       alive.map(async (name) => {
         this.#paused.delete(name);
@@ -120,7 +120,7 @@ export class Mayhem {
   /** As an operator does it: it hardens what it has and hands its lease back. */
   async #stop(name: ProcessName): Promise<void> {
     if (this.#killed.has(name) || this.#paused.has(name)) return;
-    this.#tell(`stop ${name}`);
+    this.tell(`stop ${name}`);
     this.#killed.add(name);
     const startMs = performance.now();
     if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGTERM');
@@ -130,7 +130,7 @@ export class Mayhem {
 
   async #pause(names: readonly ProcessName[]): Promise<void> {
     const alive = names.filter((name) => !this.#killed.has(name) && !this.#paused.has(name));
-    this.#tell(`pause ${alive.join(' ')}`);
+    this.tell(`pause ${alive.join(' ')}`);
     for (const name of alive) {
       if (!this.#cluster.isRunning(name)) continue;
       this.#paused.add(name);
@@ -139,13 +139,13 @@ export class Mayhem {
   }
 
   async #resume(name: ProcessName): Promise<void> {
-    this.#tell(`resume ${name}`);
+    this.tell(`resume ${name}`);
     this.#paused.delete(name);
     if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGCONT');
   }
 
   async #start(name: ProcessName): Promise<void> {
-    this.#tell(`start ${name}`);
+    this.tell(`start ${name}`);
     for (let attempt = 1; ; attempt += 1) {
       try {
         if (isCompute(name)) await this.#cluster.startCompute(name);
@@ -161,7 +161,8 @@ export class Mayhem {
     this.#killed.delete(name);
   }
 
-  #tell(what: string): void {
+  /** Adds to the story. */
+  tell(what: string): void {
     this.story.push(`${((performance.now() - this.#startedMs) / 1_000).toFixed(1)} s: ${what}`);
   }
 }

@@ -65,22 +65,25 @@ export async function runChaos({ seed, seconds }: { seed: number; seconds: numbe
     await setup.batch([...SCHEMA], 'write');
     setup.close();
 
+    const endMs = performance.now() + seconds * 1_000;
+    const mayhem = new Mayhem({ cluster, random, report, isOver: () => performance.now() >= endMs });
     const options = (id: number) => ({
       id,
       urls,
       random: new SeededRandom(seed * 1_000 + id),
       ledger,
       report,
+      tell: (event: string) => mayhem.tell(event),
       isOver: () => isOver,
     });
     const writers = Array.from({ length: WRITERS }, (_, id) => new Writer(options(id)));
     const readers = Array.from({ length: READERS }, (_, i) => new Reader(options(WRITERS + i)));
     const clients = [...writers, ...readers].map((client) => client.run());
-    const endMs = performance.now() + seconds * 1_000;
-    const mayhem = new Mayhem({ cluster, random, report, isOver: () => performance.now() >= endMs });
     await mayhem.run();
 
+    mayhem.tell('all runs again');
     const recoveryMs = await recovered(ledger, report);
+    mayhem.tell('all are served again');
     isOver = true;
     await Promise.all(clients);
     await checkAll(urls, ledger, report);
