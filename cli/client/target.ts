@@ -1,6 +1,6 @@
 /** Where a command finds its compute node and volume: `http://host:port/volume` in any of the spellings that clients use. */
 import { TidemarkError } from '../../src/base/errors.ts';
-import { VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
+import { RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
 
 export const DEFAULT_URL = 'http://127.0.0.1:8080';
 export const DEFAULT_VOLUME = 'main';
@@ -44,6 +44,11 @@ export function targetUrl(target: Target): string {
 }
 
 export function checkVolume(name: string): void {
+  if (RESERVED_VOLUME_NAMES.has(name)) {
+    throw new TidemarkError('BAD_NAME', `"${name}" is a path of the client protocol, not a volume`, {
+      nextStep: 'Choose another name.',
+    });
+  }
   if (VOLUME_NAME_PATTERN.test(name)) return;
   throw new TidemarkError('BAD_NAME', `"${name}" cannot be the name of a volume`, {
     nextStep: 'Use 1 to 63 of a–z, 0–9 and "-", beginning with a letter or digit.',

@@ -10,7 +10,10 @@ const names = {
     ['odd name', ['a b']],
   ]),
 };
-const dots = { names: ['.mode ', '.help', '.schema '], args: { '.mode': ['csv', 'json'], '.schema': ['TABLE'] } };
+const dots = {
+  names: ['.mode ', '.help', '.schema '],
+  args: { '.mode': ['csv', 'json'], '.schema': ['TABLE'] },
+};
 const at = (line: string, earlier = '') => complete(line, earlier, names, dots);
 
 describe('completion', () => {

@@ -33,7 +33,9 @@ describe('the place of an error', () => {
 
   it('is shown in the middle of a long line', () => {
     const sql = `select ${'1, '.repeat(200)} nope ${', 1'.repeat(200)}`;
-    const [, line = '', caret = ''] = describeError(error('no such column: nope'), sql, null, PLAIN).split('\n');
+    const [, line = '', caret = ''] = describeError(error('no such column: nope'), sql, null, PLAIN).split(
+      '\n',
+    );
     expect(line.length).toBeLessThan(110);
     expect(line.slice(caret.indexOf('^'), caret.indexOf('^') + 4)).toBe('nope');
   });

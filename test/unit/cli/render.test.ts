@@ -64,7 +64,16 @@ describe('modes', () => {
   });
 
   it('json keeps digits and tells columns of one name apart', async () => {
-    const text = await render('json', ['a', 'a', 'b'], [[[9007199254740993n, null, 1], ['"\n', 2.5, new Uint8Array([255])]]]);
+    const text = await render(
+      'json',
+      ['a', 'a', 'b'],
+      [
+        [
+          [9007199254740993n, null, 1],
+          ['"\n', 2.5, new Uint8Array([255])],
+        ],
+      ],
+    );
     expect(text).toBe('[{"a":9007199254740993,"a:1":null,"b":1.0},\n{"a":"\\"\\n","a:1":2.5,"b":"/w=="}]\n');
     expect(await render('json', ['a'], [])).toBe('[]\n');
   });
@@ -75,7 +84,9 @@ describe('modes', () => {
     );
     expect(await render('list', NAMES, [ROWS.slice(0, 2)])).toBe('id|name|x\n1|Zürich|\n200|東京|1.5\n');
     expect(await render('column', ['a', 'b'], [[[1n, 'x']]])).toBe('a  b\n-  -\n1  x\n');
-    expect(await render('markdown', ['a'], [[['p|q\nr']]])).toBe('| a         |\n| --------- |\n| p\\|q<br>r |\n');
+    expect(await render('markdown', ['a'], [[['p|q\nr']]])).toBe(
+      '| a         |\n| --------- |\n| p\\|q<br>r |\n',
+    );
   });
 
   it('all can leave out headers and name NULL otherwise', async () => {
@@ -89,7 +100,9 @@ describe('modes', () => {
 
 describe('csv', () => {
   it('reads back what it wrote, however it comes in pieces', async () => {
-    const field = fc.option(fc.string({ unit: fc.constantFrom('a', ',', '"', '\n', '\r', ' ', 'é') }), { nil: null });
+    const field = fc.option(fc.string({ unit: fc.constantFrom('a', ',', '"', '\n', '\r', ' ', 'é') }), {
+      nil: null,
+    });
     const table = fc
       .integer({ min: 2, max: 4 })
       .chain((width) => fc.array(fc.array(field, { minLength: width, maxLength: width }), { maxLength: 6 }));

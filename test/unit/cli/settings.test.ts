@@ -3,7 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { byteCount, required, resolveSettings, text, variableOf, wholeNumber } from '../../../cli/process/settings.ts';
+import {
+  byteCount,
+  required,
+  resolveSettings,
+  text,
+  variableOf,
+  wholeNumber,
+} from '../../../cli/process/settings.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tidemark-test-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -24,13 +31,19 @@ describe('settings', () => {
       pageCacheBytes: 2_048,
       port: 3,
     });
-    expect(resolveSettings(SETTINGS, {}, { TIDEMARK_CONFIG: file })).toMatchObject({ pageCacheBytes: 1_048_576 });
+    expect(resolveSettings(SETTINGS, {}, { TIDEMARK_CONFIG: file })).toMatchObject({
+      pageCacheBytes: 1_048_576,
+    });
     expect(resolveSettings(SETTINGS, {}, {})).toEqual({});
   });
 
   it('name the source of a wrong value', () => {
-    expect(() => resolveSettings(SETTINGS, { port: '99999' }, {})).toThrow(/--port: "99999" is not a whole number/);
-    expect(() => resolveSettings(SETTINGS, {}, { TIDEMARK_PAGE_CACHE_BYTES: 'x' })).toThrow(/TIDEMARK_PAGE_CACHE_BYTES/);
+    expect(() => resolveSettings(SETTINGS, { port: '99999' }, {})).toThrow(
+      /--port: "99999" is not a whole number/,
+    );
+    expect(() => resolveSettings(SETTINGS, {}, { TIDEMARK_PAGE_CACHE_BYTES: 'x' })).toThrow(
+      /TIDEMARK_PAGE_CACHE_BYTES/,
+    );
     expect(() => required(undefined, SETTINGS.dataDir)).toThrow(
       expect.objectContaining({ nextStep: expect.stringContaining('--data DIR') }),
     );

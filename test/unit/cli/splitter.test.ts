@@ -60,7 +60,23 @@ describe('statements of a script', () => {
   it('agrees with sqlite3_complete on any text of SQL-like tokens', () => {
     const token = fc.constantFrom(
       ...[';', ';', "'", '"', '`', '[', ']', '--', '/*', '*/', '\n', ' ', ' '],
-      ...['create', 'TEMP', 'temporary', 'trigger', 'end', 'END', 'explain', 'x', 'é', '1', '(', '-', '/', '$a', 'endx'],
+      ...[
+        'create',
+        'TEMP',
+        'temporary',
+        'trigger',
+        'end',
+        'END',
+        'explain',
+        'x',
+        'é',
+        '1',
+        '(',
+        '-',
+        '/',
+        '$a',
+        'endx',
+      ],
     );
     fc.assert(
       fc.property(fc.array(token, { maxLength: 25 }), (tokens) => {

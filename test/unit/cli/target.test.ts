@@ -25,6 +25,7 @@ describe('targets', () => {
     ['http://', 'BAD_REQUEST'],
     ['http://h/Upper', 'BAD_NAME'],
     ['http://h/a/b', 'BAD_NAME'],
+    ['http://h/v2', 'BAD_NAME'],
     ['http://h/%zz', 'BAD_REQUEST'],
   ])('%s is refused with %s', (text, code) => {
     expect(() => parseTarget(text, null)).toThrow(expect.objectContaining({ code }));

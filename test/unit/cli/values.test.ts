@@ -16,7 +16,9 @@ const readBack = (literal: string): unknown => {
 
 describe('literals', () => {
   it('keep every text, line ends and quotes too, and never hold a line end themselves', () => {
-    const text = fc.string({ unit: fc.constantFrom('a', "'", '"', '\n', '\r', '\\', '(', ')', 'n', '0', 'é', '中', '😀', ';') });
+    const text = fc.string({
+      unit: fc.constantFrom('a', "'", '"', '\n', '\r', '\\', '(', ')', 'n', '0', 'é', '中', '😀', ';'),
+    });
     fc.assert(
       fc.property(text, (value) => {
         const literal = sqlLiteral(value);
@@ -43,7 +45,9 @@ describe('literals', () => {
   it('keep every integer of 64 bits', () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (value) => {
-        expect(db.selectValue(`SELECT typeof(${sqlLiteral(value)}) || ' ' || (${sqlLiteral(value)})`)).toBe(`integer ${value}`);
+        expect(db.selectValue(`SELECT typeof(${sqlLiteral(value)}) || ' ' || (${sqlLiteral(value)})`)).toBe(
+          `integer ${value}`,
+        );
       }),
     );
   });
@@ -75,7 +79,13 @@ describe('cells', () => {
   });
 
   it('show reals as reals', () => {
-    expect([1, -0, 1e21, 0.1, Number.POSITIVE_INFINITY].map(realText)).toEqual(['1.0', '-0.0', '1e+21', '0.1', 'Inf']);
+    expect([1, -0, 1e21, 0.1, Number.POSITIVE_INFINITY].map(realText)).toEqual([
+      '1.0',
+      '-0.0',
+      '1e+21',
+      '0.1',
+      'Inf',
+    ]);
   });
 
   it('let no control character through', () => {
