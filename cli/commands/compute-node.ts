@@ -16,7 +16,7 @@ const SETTINGS = {
   computeId: {
     key: 'computeId',
     placeholder: 'ID',
-    help: 'its name, the same at every start; default: the host name',
+    help: 'its name, the same at every start; default: the host name and port',
     parse: text(),
   },
   host: { key: 'host', placeholder: 'HOST', help: 'address it listens on; default 127.0.0.1', parse: text() },
@@ -113,7 +113,8 @@ export function addComputeNodeCommand(program: Command, context: CliContext): vo
       flags,
       context.env,
     );
-    const id = computeId ?? hostname();
+    // With the port: two compute nodes of one machine are two, and must not take each other's volumes as their own.
+    const id = computeId ?? `${hostname()}:${port ?? DEFAULT_PORT}`;
     const logger = loggerOf({
       ...(logLevel === undefined ? {} : { logLevel }),
       ...(logFormat === undefined ? {} : { logFormat }),

@@ -4,7 +4,7 @@ import { parseAz, parseHostPort, parseNodeId, parseNodeList } from '../../src/ba
 import type { CliContext } from '../context.ts';
 import { LOG_SETTINGS, loggerOf } from '../process/log-settings.ts';
 import { serve } from '../process/serve.ts';
-import { addFlags, byteCount, required, resolveSettings, text, wholeNumber } from '../process/settings.ts';
+import { addFlags, byteCount, required, resolveSettings, text } from '../process/settings.ts';
 
 const SETTINGS = {
   nodeId: { key: 'nodeId', placeholder: 'ID', help: 'its name in the list of nodes', parse: parseNodeId },
@@ -39,12 +39,6 @@ const SETTINGS = {
     help: 'size of its journal ring; default 64MiB',
     parse: byteCount(),
   },
-  leaseTermMs: {
-    key: 'leaseTermMs',
-    placeholder: 'MS',
-    help: 'how long it promises a read lease; the same on all nodes',
-    parse: wholeNumber(1, 60_000),
-  },
   ...LOG_SETTINGS,
 } as const;
 
@@ -70,7 +64,6 @@ export function addStorageNodeCommand(program: Command, context: CliContext): vo
         logger,
         ...(settings.advertise === undefined ? {} : { advertise: settings.advertise }),
         ...(settings.journalBytes === undefined ? {} : { journalBytes: settings.journalBytes }),
-        ...(settings.leaseTermMs === undefined ? {} : { leaseTermMs: settings.leaseTermMs }),
       });
       return {
         ready: { ready: true, kind: 'storage-node', nodeId: running.nodeId, address: running.address },
