@@ -58,6 +58,8 @@ export class CoreHarness {
   writable = true;
   newsWanted = false;
   pageError: { readonly code: 'NO_QUORUM' | 'GONE'; readonly message: string } | null = null;
+  /** Before every answer to a page request. */
+  onFetch: () => void = () => {};
   #answers: PageAnswer[] = [];
   #mtrBytes = 0;
   readonly #runConnections = new Map<number, number>();
@@ -218,6 +220,7 @@ export class CoreHarness {
         return;
       }
       case 'fetch':
+        this.onFetch();
         this.#answers.push(this.#answer(message));
         return;
       default:

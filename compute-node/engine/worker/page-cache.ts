@@ -13,7 +13,7 @@
  * 4. Storage never answers with another version than one held here for the same read point; if it does, that is corruption.
  * 5. Bytes held stay within the limit, but for versions that invariant 1 keeps.
  *
- * Eviction is by CLOCK: pages that were read twice outlive a scan. Frames are recycled, so whoever gets one copies it at once.
+ * Eviction is by CLOCK: pages that were read twice outlive a scan, and pages fetched ahead are there when the scan gets to them. Frames are recycled, so whoever gets one copies it at once.
  */
 import { TidemarkError } from '../../../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
@@ -34,8 +34,10 @@ interface Entry {
   readonly page: number;
   /** Oldest first. Never empty. */
   readonly versions: Version[];
-  /** Read since the clock's hand passed. */
+  /** Outlives the next pass of the clock's hand: read again since the last one, or fetched ahead and to be read soon. */
   referenced: boolean;
+  /** Fetched ahead, not read yet. */
+  isAhead: boolean;
   /** Index in the clock's ring. */
   slot: number;
   /** To be told at the first read (read-ahead's marker), then forgotten. */
@@ -84,7 +86,9 @@ export class PageCache {
       return null;
     }
     this.hits += 1;
-    entry.referenced = true;
+    // A first read is no more than what a scan does to every page.
+    entry.referenced = !entry.isAhead;
+    entry.isAhead = false;
     if (entry.onFirstRead !== null) {
       const tell = entry.onFirstRead;
       entry.onFirstRead = null;
@@ -118,13 +122,14 @@ export class PageCache {
     const version: Version = { lsn, through: Number.POSITIVE_INFINITY, data: frame };
     const entry = this.#entries.get(page);
     if (entry === undefined) {
-      this.#add(page, version, true);
+      this.#add(page, version, { referenced: true, isAhead: false });
       return;
     }
     const newest = entry.versions[entry.versions.length - 1] as Version;
     if (newest.through >= lsn) newest.through = lsn - 1;
     entry.versions.push(version);
     entry.referenced = true;
+    entry.isAhead = false;
     entry.onFirstRead = null;
     this.#versions += 1;
     this.#superseded.push({ page, lsn });
@@ -147,7 +152,8 @@ export class PageCache {
     if (entry === undefined) {
       const through = isCurrent ? Number.POSITIVE_INFINITY : at;
       this.#stuck = false;
-      this.#add(page, { lsn, through, data: this.#frameOf(data) }, !isAhead, onFirstRead);
+      const version: Version = { lsn, through, data: this.#frameOf(data) };
+      this.#add(page, version, { referenced: isAhead, isAhead }, onFirstRead);
       return;
     }
     let index = entry.versions.length;
@@ -182,12 +188,16 @@ export class PageCache {
     this.#evict(entry);
   }
 
+  /** VDL as known by now: in the middle of a long statement, so that what it has read can be evicted again. */
+  noteVdl(vdl: number): void {
+    if (vdl <= this.#vdl) return;
+    this.#vdl = vdl;
+    this.#stuck = false;
+  }
+
   /** VDL moved, or read points came or went: drops what nobody needs any more. `lowest`: the lowest live read point. */
   advance(vdl: number, lowest: number): void {
-    if (vdl > this.#vdl) {
-      this.#vdl = vdl;
-      this.#stuck = false;
-    }
+    this.noteVdl(vdl);
     const keepFrom = Math.min(vdl, lowest);
     while (this.#supersededAt < this.#superseded.length) {
       const next = this.#superseded[this.#supersededAt] as { readonly page: number; readonly lsn: number };
@@ -225,8 +235,13 @@ export class PageCache {
     return frame;
   }
 
-  #add(page: number, version: Version, referenced: boolean, onFirstRead: (() => void) | null = null): void {
-    const entry: Entry = { page, versions: [version], referenced, slot: this.#ring.length, onFirstRead };
+  #add(
+    page: number,
+    version: Version,
+    flags: { readonly referenced: boolean; readonly isAhead: boolean },
+    onFirstRead: (() => void) | null = null,
+  ): void {
+    const entry: Entry = { page, versions: [version], ...flags, slot: this.#ring.length, onFirstRead };
     this.#entries.set(page, entry);
     this.#ring.push(entry);
     if (version.data !== ZERO_PAGE) this.#versions += 1;
@@ -261,6 +276,8 @@ export class PageCache {
         this.#hand += 1;
       } else {
         this.#remove(entry, newestLsn);
+        // What took its slot is the newest page: not the next to go.
+        this.#hand += 1;
       }
     }
   }

@@ -168,6 +168,7 @@ export class PageSource {
     for (const page of request.pages) {
       if (this.#pending.get(page) === answer.request) this.#pending.delete(page);
     }
+    this.#cache.noteVdl(this.#host.vdl());
     if (answer.error !== null) {
       if (!request.isAhead) this.#failures.set(answer.request, failureOf(answer.error));
       return;

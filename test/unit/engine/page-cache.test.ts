@@ -114,9 +114,20 @@ describe('PageCache', () => {
     for (let page = 1; page <= 5; page += 1) cache.putFetched(page, 1, 10, fetched(1), false);
     for (let scanned = 100; scanned < 400; scanned += 1) {
       cache.putFetched(scanned, 1, 10, fetched(1), true);
+      expect(cache.get(scanned, 10)).not.toBe(null);
       for (let page = 1; page <= 5; page += 1) expect(cache.get(page, 10)).not.toBe(null);
     }
     expect(cache.bytes).toBeLessThanOrEqual(20 * PAGE);
+  });
+
+  it('keeps what was fetched ahead until it is read, in a scan larger than the cache', () => {
+    const cache = new PageCache(64 * PAGE);
+    cache.advance(10, 10);
+    for (let first = 1; first < 2_000; first += 16) {
+      for (let page = first; page < first + 16; page += 1) cache.putFetched(page, 1, 10, fetched(1), true);
+      for (let page = first; page < first + 16; page += 1) expect(cache.get(page, 10)).not.toBe(null);
+    }
+    expect(cache.bytes).toBeLessThanOrEqual(64 * PAGE);
   });
 
   it('is right or misses, under any order of writes, fetches, evictions and read points', () => {

@@ -422,6 +422,26 @@ describe('interrupts and limits', () => {
   });
 });
 
+describe('the page cache', () => {
+  it('stays within its limit in the middle of a statement, also of the first one', async () => {
+    const filled = await withTable();
+    filled.h.ok(
+      filled.c,
+      'WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM g WHERE i<5000) INSERT INTO t SELECT i, hex(zeroblob(200)), i FROM g',
+    );
+    const { volume } = filled.h;
+    const pageCacheBytes = 100 * 4096;
+    const h = await CoreHarness.create({ limits: { pageCacheBytes }, volume });
+    let most = 0;
+    h.onFetch = () => {
+      most = Math.max(most, h.core.statistics.cacheBytes);
+    };
+    expect(h.rows(h.connect(), 'SELECT count(v) FROM t')).toEqual([[5000n]]);
+    expect(volume.pagesRead).toBeGreaterThan(400);
+    expect(most).toBeLessThanOrEqual(pageCacheBytes);
+  });
+});
+
 describe('policy', () => {
   it('refuses what reaches outside or breaks the database', async () => {
     const { h, c } = await withTable();
