@@ -13,7 +13,6 @@ import type { CliContext } from '../context.ts';
 import { EXIT_FAILURE, EXIT_INTERRUPTED } from '../exit.ts';
 import { LocalCluster } from '../local-cluster/cluster.ts';
 import { wholeNumber } from '../process/settings.ts';
-import { avoidWasmInliningBug } from '../process/v8-flags.ts';
 
 interface BenchFlags {
   readonly seconds: string;
@@ -244,7 +243,6 @@ async function withLocalCluster<T>(
 }
 
 async function openEngine(cluster: LocalCluster) {
-  avoidWasmInliningBug();
   const { ComputeNode } = await import('../../compute-node/node.ts');
   const { ENGINE_WORKER_URL, engineLimits } = await import('../../compute-node/start.ts');
   const { silentLogger } = await import('../../src/adapters/logger.ts');

@@ -6,7 +6,6 @@ import { parseNodeList } from '../../src/base/node-list.ts';
 import type { CliContext } from '../context.ts';
 import { LOG_SETTINGS, loggerOf } from '../process/log-settings.ts';
 import { serve } from '../process/serve.ts';
-import { avoidWasmInliningBug } from '../process/v8-flags.ts';
 import { addFlags, byteCount, required, resolveSettings, text, wholeNumber } from '../process/settings.ts';
 
 const DEFAULT_HOST = '127.0.0.1';
@@ -128,7 +127,6 @@ export function addComputeNodeCommand(program: Command, context: CliContext): vo
         nodes: required(nodes, SETTINGS.nodes),
         logger,
       };
-      avoidWasmInliningBug();
       const { startComputeNode } = await import('../../compute-node/start.ts');
       const running = await startComputeNode(config);
       return {

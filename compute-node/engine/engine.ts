@@ -21,6 +21,7 @@ import { outcomeUnknown } from './outcome.ts';
 import { PageService } from './page-service.ts';
 import { SharedState } from './shared-state.ts';
 import type { FromWorker, ToWorker, WorkerSetup } from './worker-messages.ts';
+import { avoidWasmInliningBug } from './v8-flags.ts';
 
 export interface OpenEngineOptions {
   readonly volume: OpenVolume;
@@ -103,6 +104,7 @@ class VolumeEngine implements Engine {
       limits,
       databaseName: volume.name,
     };
+    avoidWasmInliningBug();
     this.#worker = new Worker(workerUrl, { workerData: setup, transferList: [port2] });
     this.#intake = new MtrIntake(volume, this.#shared, {
       onNews: () => this.#tellNews(),
