@@ -48,6 +48,8 @@ export class MemoryVolume implements OpenVolume {
   /** When set, confirmations wait for it. */
   confirmation: Promise<void> | null = null;
   confirmations = 0;
+  /** Attempts, refused ones too. */
+  submits = 0;
   /** Listeners of VDL are told so much later than those who wait for it. */
   vdlListenerDelayMs = 0;
   lowestReported: Lsn = NO_LSN;
@@ -71,7 +73,13 @@ export class MemoryVolume implements OpenVolume {
     return this.#isWritable && this.#deposed === null;
   }
 
+  /** Who waits for VDL. */
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
   submit(mtr: Mtr): SubmittedMtr {
+    this.submits += 1;
     if (this.#deposed !== null) throw this.#deposed;
     if (this.submitError !== null) throw new TidemarkError(this.submitError, 'as the test wants it');
     assert(mtr.changes.length > 0, 'an empty MTR');

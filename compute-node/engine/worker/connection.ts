@@ -2,12 +2,13 @@
  * A client's connection in the worker: its SQLite handle while it has one, its transaction's state, and its programs, which run one after
  * another.
  */
+import { type Lsn, NO_LSN } from '../../../src/log/lsn.ts';
 import type { SqlFailure } from '../api.ts';
 import type { ProgramSource } from '../worker-messages.ts';
 import type { Program } from './program.ts';
 import type { Task } from './scheduler.ts';
 import { failure } from './sql-errors.ts';
-import type { HandleUser, SqlHandle } from './sql-handle.ts';
+import type { HandleMemory, HandleUser, SqlHandle } from './sql-handle.ts';
 import type { WriterLock } from './writer-lock.ts';
 
 export interface QueuedProgram {
@@ -32,6 +33,7 @@ export class Connection implements HandleUser {
   readonly queue: QueuedProgram[] = [];
   readonly #env: ConnectionEnvironment;
   #handle: SqlHandle | null = null;
+  #memory: HandleMemory | null = null;
   task: Task | null = null;
   program: Program | null = null;
   isClosing = false;
@@ -54,7 +56,10 @@ export class Connection implements HandleUser {
 
   /** Opened at the first use. May throw SqlFailure. */
   handle(): SqlHandle {
-    this.#handle ??= this.#env.leaseHandle(this);
+    if (this.#handle === null) {
+      this.#handle = this.#env.leaseHandle(this);
+      this.#handle.lendTo(this, this.#memory);
+    }
     return this.#handle;
   }
 
@@ -64,8 +69,14 @@ export class Connection implements HandleUser {
 
   takeHandle(): SqlHandle | null {
     const handle = this.#handle;
+    this.#memory = handle?.memory ?? this.#memory;
     this.#handle = null;
     return handle;
+  }
+
+  /** Highest CPL that the client has written or seen here. */
+  get seenLsn(): Lsn {
+    return this.#handle?.seenLsn ?? this.#memory?.seenLsn ?? NO_LSN;
   }
 
   get isAutocommit(): boolean {

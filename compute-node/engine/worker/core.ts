@@ -28,6 +28,11 @@ import { installVfs } from './vfs.ts';
 import type { VolumeFile, VolumeView } from './volume-file.ts';
 import { WriterLock } from './writer-lock.ts';
 
+/**
+ * SQLite handles open at a time, a few hundred KiB each: more connections than that share them, transactions keep theirs. A client that was
+ * idle meanwhile only loses what changes() and total_changes() say.
+ */
+const MAX_HANDLES = 256;
 /** Handles kept open for the next connection, of each kind. */
 const MAX_IDLE_HANDLES = 16;
 /** Bytes of MTRs that the main thread has not taken yet; past it no write starts. */
@@ -65,6 +70,8 @@ export class EngineCore {
   readonly #writerLock: WriterLock<Connection>;
   readonly #connections = new Map<number, Connection>();
   readonly #openTransactions = new Set<Connection>();
+  /** With a handle that another could have, longest idle first. */
+  readonly #idleConnections = new Set<Connection>();
   readonly #readers = new Set<VolumeFile>();
   readonly #handles = new Map<number, SqlHandle>();
   readonly #idleHandles: { readonly true: SqlHandle[]; readonly false: SqlHandle[] } = {
@@ -149,6 +156,11 @@ export class EngineCore {
       if (at !== null && (next === null || at < next)) next = at;
     }
     return next;
+  }
+
+  /** WebAssembly's memory; it never shrinks. */
+  get heapBytes(): number {
+    return this.#handleEnvironment.lib.memoryBytes;
   }
 
   get statistics(): CoreStatistics {
@@ -239,11 +251,14 @@ export class EngineCore {
     if (next === undefined) return;
     const program = new Program(this.#programEnvironment, connection, next.run, next.source);
     connection.program = program;
+    this.#idleConnections.delete(connection);
     connection.task = this.#scheduler.start(program.work(), () => {
       connection.program = null;
       connection.task = null;
       if (connection.isClosing) this.#finishDisconnect(connection);
       else this.#startNext(connection);
+      if (connection.program === null && connection.openHandle?.isClean)
+        this.#idleConnections.add(connection);
     });
   }
 
@@ -257,13 +272,12 @@ export class EngineCore {
     const at = queue.findIndex((queued) => queued.run === run);
     if (at < 0) return;
     queue.splice(at, 1);
-    const handle = connection.openHandle;
     this.#post({
       kind: 'output',
       connection: connection.id,
       run,
       events: [],
-      lsn: handle?.seenLsn ?? toLsn(0),
+      lsn: connection.seenLsn,
       commitLsn: toLsn(0),
       needsConfirmation: false,
       bytes: 0,
@@ -290,10 +304,24 @@ export class EngineCore {
     this.#post({ kind: 'disconnected', connection: connection.id });
   }
 
-  #leaseHandle(connection: Connection): SqlHandle {
-    const handle = this.#idleHandles[`${connection.readonly}`].pop() ?? this.#openHandle(connection.readonly);
-    handle.lendTo(connection);
-    return handle;
+  #leaseHandle({ readonly }: Connection): SqlHandle {
+    const idle = this.#idleHandles[`${readonly}`].pop();
+    if (idle !== undefined) return idle;
+    const isFull = this.#handles.size >= MAX_HANDLES;
+    return (isFull ? this.#takeIdleHandle(readonly) : null) ?? this.#openHandle(readonly);
+  }
+
+  /** Of the connection that has been idle for longest, which gets another one when it needs one. null: all are in use. */
+  #takeIdleHandle(readonly: boolean): SqlHandle | null {
+    for (const connection of this.#idleConnections) {
+      if (connection.readonly !== readonly) continue;
+      this.#idleConnections.delete(connection);
+      const handle = connection.takeHandle();
+      if (handle === null) continue;
+      if (handle.reset()) return handle;
+      this.#closeHandle(handle);
+    }
+    return null;
   }
 
   #openHandle(readonly: boolean): SqlHandle {
@@ -307,16 +335,21 @@ export class EngineCore {
     }
   }
 
+  #closeHandle(handle: SqlHandle): void {
+    handle.close();
+    this.#handles.delete(handle.id);
+  }
+
   /** Rolls back what is open, and lets the writer lock go. */
   #giveHandleBack(connection: Connection): void {
+    this.#idleConnections.delete(connection);
     const handle = connection.takeHandle();
     if (handle !== null) {
       const idle = this.#idleHandles[`${handle.readonly}`];
       if (handle.reset() && idle.length < MAX_IDLE_HANDLES) {
         idle.push(handle);
       } else {
-        handle.close();
-        this.#handles.delete(handle.id);
+        this.#closeHandle(handle);
       }
     }
     connection.settle(this.#options.limits.transactionTimeoutMs);

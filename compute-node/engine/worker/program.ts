@@ -86,7 +86,7 @@ export class Program {
       error = asSqlFailure(thrown);
       this.output.touch();
     }
-    this.output.post(this.#connection.openHandle?.seenLsn ?? NO_LSN, {
+    this.output.post(this.#connection.seenLsn, {
       isAutocommit: this.#connection.isAutocommit,
       holdsWriterLock: this.#connection.holdsWriterLock(),
       error: error?.error ?? null,

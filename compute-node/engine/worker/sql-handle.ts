@@ -8,7 +8,7 @@
  */
 import { assert } from '../../../src/base/assert.ts';
 import type { TidemarkError } from '../../../src/base/errors.ts';
-import { KIB, PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
+import { KIB, MIB, PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { type Lsn, NO_LSN } from '../../../src/log/lsn.ts';
 import type { EngineLimits, SqlFailure } from '../api.ts';
 import { answerPragma, authorize, isJudged, type PragmaSettings } from './policy.ts';
@@ -23,11 +23,15 @@ import { LOCK, VolumeFile, type VolumeFileOwner, type VolumeView } from './volum
 const SQLITE_CACHE_KIB = 512;
 const MAX_CACHED_STATEMENTS = 48;
 const MAX_CACHED_SQL_LENGTH = 16 * KIB;
+/** SQLite's small allocations: 8 KiB per handle rather than 48. */
+const LOOKASIDE_BYTES = 128;
+const LOOKASIDE_SLOTS = 64;
 /** VM instructions between two looks at the clock and the interrupt flag: some tens of microseconds. */
 const PROGRESS_OPS = 2_000;
 
 const OPEN_READWRITE_CREATE = 0x2 | 0x4;
 const OPEN_READONLY = 0x1;
+const DBCONFIG_LOOKASIDE = 1001;
 const DBCONFIG_DEFENSIVE = 1010;
 const DBCONFIG_DQS_DML = 1013;
 const DBCONFIG_DQS_DDL = 1014;
@@ -37,6 +41,8 @@ const ROW = 100;
 const DONE = 101;
 const CODE_INTERRUPT = 9;
 const CODE_AUTH = 23;
+const HEAP_BYTES = 256 * MIB;
+const MAX_HEAP_BYTES = 1_792 * MIB;
 const MAX_LENGTH_BYTES = 1_000_000_000;
 
 export interface HandleEnvironment {
@@ -50,11 +56,26 @@ export interface HandleEnvironment {
   readonly maxReadAheadPages: number;
 }
 
+/** What stays with a client when its handle is lent to another for a while. */
+export interface HandleMemory {
+  readonly seenLsn: Lsn;
+  readonly lastInsertRowid: bigint;
+  readonly busyTimeoutMs: number;
+}
+
 /** The client connection that a handle is lent to. */
 export interface HandleUser {
   holdsWriterLock(): boolean;
   /** Asked now and then while SQLite runs: why the statement is to stop, null to go on. */
   stopReason(): SqlFailure | null;
+}
+
+/**
+ * Of all handles together; WebAssembly ends at 2 GiB. A transaction's old pages are kept here for its rollback, a VACUUM's new ones until they are
+ * copied; the rest is for sorting, prepared statements and SQLite's own caches. Past it a statement fails with SQLITE_NOMEM.
+ */
+export function heapLimitBytes({ maxTransactionBytes }: EngineLimits): number {
+  return Math.min(MAX_HEAP_BYTES, HEAP_BYTES + 2 * maxTransactionBytes);
 }
 
 export class SqlHandle implements VfsClient, VolumeFileOwner {
@@ -107,10 +128,26 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
     }
   }
 
-  lendTo(user: HandleUser): void {
+  /** `memory`: of the user's last handle; null for a new user. */
+  lendTo(user: HandleUser, memory: HandleMemory | null): void {
     this.#user = user;
-    this.#seenLsn = NO_LSN;
+    this.#seenLsn = memory?.seenLsn ?? NO_LSN;
     this.#readMode = 'durable';
+    this.settings.busyTimeoutMs = memory?.busyTimeoutMs ?? this.settings.maxBusyTimeoutMs;
+    this.#env.lib.c.sqlite3_set_last_insert_rowid(this.#db, memory?.lastInsertRowid ?? 0n);
+  }
+
+  /** Nothing but its memory ties it to its user. */
+  get isClean(): boolean {
+    return this.isAutocommit && !this.#leavesTrace && this.file.lock === LOCK.none;
+  }
+
+  get memory(): HandleMemory {
+    return {
+      seenLsn: this.#seenLsn,
+      lastInsertRowid: this.lastInsertRowid,
+      busyTimeoutMs: this.settings.busyTimeoutMs,
+    };
   }
 
   get isAutocommit(): boolean {
@@ -256,10 +293,7 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
   reset(): boolean {
     this.rollback();
     this.#user = null;
-    if (this.#leavesTrace || this.file.lock !== LOCK.none) return false;
-    this.#env.lib.c.sqlite3_set_last_insert_rowid(this.#db, 0n);
-    this.settings.busyTimeoutMs = this.settings.maxBusyTimeoutMs;
-    return true;
+    return this.isClean;
   }
 
   close(): void {
@@ -348,6 +382,7 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
     this.#db = lib.pointer(lib.out);
     if (rc !== 0) throw this.#error();
     c.sqlite3_extended_result_codes(this.#db, 1);
+    capi.sqlite3_db_config(this.#db, DBCONFIG_LOOKASIDE as never, 0, LOOKASIDE_BYTES, LOOKASIDE_SLOTS);
     capi.sqlite3_db_config(this.#db, DBCONFIG_DQS_DML as never, 1, 0);
     capi.sqlite3_db_config(this.#db, DBCONFIG_DQS_DDL as never, 1, 0);
     c.sqlite3_set_authorizer(this.#db, this.#env.authorizerCallback, this.id);
@@ -357,7 +392,7 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
     // VACUUM needs one.
     c.sqlite3_limit(this.#db, LIMIT.attached, 1);
     this.execute(
-      `PRAGMA page_size=${PAGE_SIZE_BYTES}; PRAGMA journal_mode=MEMORY; PRAGMA cache_size=-${SQLITE_CACHE_KIB}`,
+      `PRAGMA hard_heap_limit=${heapLimitBytes(limits)}; PRAGMA page_size=${PAGE_SIZE_BYTES}; PRAGMA journal_mode=MEMORY; PRAGMA cache_size=-${SQLITE_CACHE_KIB}`,
     );
     // Last: it would ignore journal_mode.
     capi.sqlite3_db_config(this.#db, DBCONFIG_DEFENSIVE as never, 1, 0);

@@ -57,6 +57,17 @@ const FILL =
   'CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX tv ON t(v); INSERT INTO t SELECT value, hex(randomblob(100)) FROM generate_series(1, 5000);';
 const SUMMARY = 'SELECT count(*), sum(id), max(v), group_concat(substr(v, 1, 2)) FROM t WHERE id % 50 = 0';
 
+/** The file becomes shorter as soon as the import's first MTR is handed over. */
+function failHalfWay(volume: MemoryVolume, path: string): { submitted(): number } {
+  const before = volume.mtrs.length;
+  const submit = volume.submit.bind(volume);
+  volume.submit = (mtr) => {
+    if (mtr.changes.length > 200) truncateSync(path, 4096 * 10);
+    return submit(mtr);
+  };
+  return { submitted: () => volume.mtrs.length - before };
+}
+
 describe('export', () => {
   it('gives the database at one read point, whatever is written meanwhile', async () => {
     const { engine, connection } = await open();
@@ -121,21 +132,30 @@ describe.runIf(hasStockSqlite)('import', () => {
   it('shows nothing before its end, and nothing if it fails half-way', async () => {
     const path = stockFile('a.sqlite', FILL);
     const { engine, connection, volume } = await open();
-    // Stop it in the middle: the volume takes no more after some MTRs.
-    let failed = false;
-    const submit = volume.submit.bind(volume);
-    volume.submit = (mtr) => {
-      if (volume.mtrs.length === 0 && !failed) {
-        failed = true;
-        truncateSync(path, 4096 * 10);
-      }
-      return submit(mtr);
-    };
+    const failing = failHalfWay(volume, path);
     await expect(engine.importDatabase(path)).rejects.toMatchObject({ code: 'IO_ERROR' });
-    expect(volume.mtrs.length).toBeGreaterThanOrEqual(1);
+    expect(failing.submitted()).toBeGreaterThanOrEqual(1);
     expect(await rows(connection, 'SELECT count(*) FROM sqlite_schema')).toEqual([[0n]]);
     expect((await exported(engine)).length).toBe(0);
     await rows(connection, 'CREATE TABLE mine (x)');
+    expect(await rows(connection, 'PRAGMA integrity_check')).toEqual([['ok']]);
+    expect(stockQuery(await exported(engine), 'PRAGMA integrity_check')).toBe('ok');
+  });
+
+  it('writes over nothing that the volume still has, should it fail half-way', async () => {
+    const path = stockFile('a.sqlite', FILL);
+    const { engine, connection, volume } = await open();
+    // The list of free pages begins where the import writes first.
+    for (const table of ['a', 'b']) {
+      await rows(connection, `CREATE TABLE ${table} (x)`);
+      await rows(connection, `INSERT INTO ${table} VALUES (zeroblob(1500000))`);
+    }
+    await rows(connection, 'DROP TABLE b');
+    await rows(connection, 'DROP TABLE a');
+    failHalfWay(volume, path);
+    await expect(engine.importDatabase(path)).rejects.toMatchObject({ code: 'IO_ERROR' });
+    await rows(connection, 'CREATE TABLE mine (x)');
+    await rows(connection, 'INSERT INTO mine VALUES (zeroblob(2500000))');
     expect(await rows(connection, 'PRAGMA integrity_check')).toEqual([['ok']]);
     expect(stockQuery(await exported(engine), 'PRAGMA integrity_check')).toBe('ok');
   });
@@ -166,6 +186,15 @@ describe.runIf(hasStockSqlite)('import', () => {
       expect(await rows(c, 'PRAGMA integrity_check')).toEqual([['ok']]);
     }
     expect(stockQuery(volume.replay(), 'PRAGMA integrity_check')).toBe('ok');
+  });
+
+  it('is seen even where all that SQLite compares is the same', async () => {
+    const { engine, connection } = await open();
+    await rows(connection, 'PRAGMA user_version = 5');
+    expect(await rows(connection, 'PRAGMA user_version')).toEqual([[5n]]);
+    // One page, one transaction: change counter, size and free list are those of the volume.
+    await engine.importDatabase(stockFile('one.sqlite', 'PRAGMA user_version = 7'));
+    expect(await rows(connection, 'PRAGMA user_version')).toEqual([[7n]]);
   });
 
   it('refuses a volume with tables', async () => {

@@ -422,6 +422,44 @@ describe('interrupts and limits', () => {
   });
 });
 
+describe('many connections', () => {
+  it('share a bounded number of SQLite handles, and keep what is theirs', async () => {
+    const { h } = await withTable();
+    const temporary = h.connect();
+    h.ok(temporary, 'CREATE TEMP TABLE mine (x)', 'INSERT INTO mine VALUES (42)');
+    const open = h.connect();
+    h.ok(open, 'BEGIN', "INSERT INTO t VALUES (100000, 'open', 0)");
+    const all = Array.from({ length: 600 }, () => h.connect());
+    for (const c of all) h.ok(c, 'SELECT 1');
+    h.ok(open, 'COMMIT');
+    const heap = h.core.heapBytes;
+    for (const [i, c] of all.entries()) h.ok(c, ["INSERT INTO t VALUES (?, 'a', 0)", BigInt(i + 1)]);
+    expect(h.core.heapBytes).toBeLessThan(heap + 8 * 1024 * 1024);
+    for (const [i, c] of all.entries())
+      expect(h.rows(c, 'SELECT last_insert_rowid()')).toEqual([[BigInt(i + 1)]]);
+    expect(h.rows(temporary, 'SELECT x FROM mine')).toEqual([[42n]]);
+    // What a client has seen, it goes on to see, with another handle too.
+    const writer = all[0] as number;
+    h.volume.hold();
+    h.ok(writer, "UPDATE t SET v = 'new' WHERE id = 1");
+    for (const c of all.slice(1)) h.ok(c, 'SELECT 1');
+    expect(h.rows(writer, 'SELECT v FROM t WHERE id = 1')).toEqual([['new']]);
+    expect(h.rows(all[1] as number, 'SELECT v FROM t WHERE id = 1')).toEqual([['a']]);
+  });
+
+  it('cannot take more memory than there is for them', async () => {
+    const { h, c } = await withTable({ maxTransactionBytes: 1024 * 1024 });
+    h.ok(c, 'CREATE TEMP TABLE hog (x)');
+    const error = h.errorOf(
+      c,
+      'WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM g WHERE i<40) INSERT INTO hog SELECT zeroblob(10000000) FROM g',
+    );
+    expect(error?.code).toBe('SQLITE_NOMEM');
+    h.ok(c, "INSERT INTO t VALUES (1, 'a', 1)");
+    expect(h.rows(h.connect(), 'SELECT id FROM t')).toEqual([[1n]]);
+  }, 120_000);
+});
+
 describe('the page cache', () => {
   it('stays within its limit in the middle of a statement, also of the first one', async () => {
     const filled = await withTable();

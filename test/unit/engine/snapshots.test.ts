@@ -237,6 +237,34 @@ describe('the writer lock', () => {
   });
 });
 
+describe('a volume that takes no writes', () => {
+  it('is what every writer is told, not that another one is in its way', async () => {
+    const { h, a, b } = await withRows({ busyTimeoutMs: 100 });
+    h.writable = false;
+    const runs = [h.startSteps(a, 'DELETE FROM t'), h.startSteps(b, 'DELETE FROM t')];
+    for (const run of runs) h.finish(run);
+    expect(runs.map((run) => resultsOf(h.output(run), 1)[0]?.error?.code)).toEqual([
+      'NO_QUORUM',
+      'NO_QUORUM',
+    ]);
+  });
+
+  it('starts no write when it stops while one stands in line', async () => {
+    const { h, a, b } = await withRows({ busyTimeoutMs: 100_000 });
+    h.ok(a, 'BEGIN IMMEDIATE', 'INSERT INTO t VALUES (9, 9)');
+    const run = h.startSteps(b, 'DELETE FROM t');
+    h.turn();
+    h.writable = false;
+    h.ok(a, 'COMMIT');
+    h.turn();
+    expect(h.isDone(run)).toBe(false);
+    h.writable = true;
+    h.core.accept({ kind: 'news' });
+    h.finish(run);
+    expect(resultsOf(h.output(run), 1)[0]).toMatchObject({ error: null, affectedRows: 3 });
+  });
+});
+
 describe('a transaction that stays open too long', () => {
   it('is rolled back while idle; its statements are refused until it is ended', async () => {
     const { h, a, b } = await withRows({ transactionTimeoutMs: 5_000, busyTimeoutMs: 60_000 });
