@@ -3,7 +3,7 @@
  *
  * Invariants
  * 1. The core runs one step at a time; effects of a step are carried out in order before the next event.
- * 2. A persist's home ops go to the store at once and to the journal with its next entry; `whenDurable` follows when the entry is synced.
+ * 2. A persist's home ops go to the journal with its next entry, and to the store's writer at once; `whenDurable` follows when the entry is synced.
  *    So effects that ride on persists leave in the order of the persists.
  * 3. A query reads what every persist and write before it wrote: it waits for the store's writer (store-writer.ts).
  * 4. A failed assertion, disk or store ends the node: nothing is sent any more, `onFatal` is called once.
