@@ -158,9 +158,9 @@ export class EngineCore {
     return next;
   }
 
-  /** WebAssembly's memory; it never shrinks. */
-  get heapBytes(): number {
-    return this.#handleEnvironment.lib.memoryBytes;
+  /** SQLite handles, in use or idle. */
+  get handles(): number {
+    return this.#handles.size;
   }
 
   get statistics(): CoreStatistics {

@@ -107,10 +107,6 @@ export class SqliteLibrary {
     return this.#view;
   }
 
-  get memoryBytes(): number {
-    return this.#memory.buffer.byteLength;
-  }
-
   bytes(at: Pointer, length: number): Uint8Array {
     return this.heap.subarray(at, at + length);
   }
