@@ -4,6 +4,7 @@
  */
 import type { EngineLimits, ProgramEvent, SqlError, SqlValue, Step } from '../../compute-node/engine/api.ts';
 import { unpackChanges } from '../../compute-node/engine/mtr-packing.ts';
+import { avoidWasmInliningBug } from '../../compute-node/engine/v8-flags.ts';
 import { EngineCore } from '../../compute-node/engine/worker/core.ts';
 import type { Host } from '../../compute-node/engine/worker/host.ts';
 import { SqliteLibrary } from '../../compute-node/engine/worker/sqlite-library.ts';
@@ -95,6 +96,7 @@ export class CoreHarness {
   static async create(
     options: { readonly limits?: Partial<EngineLimits>; readonly volume?: MemoryVolume } = {},
   ): Promise<CoreHarness> {
+    avoidWasmInliningBug();
     const lib = await SqliteLibrary.load();
     return new CoreHarness(lib, options.volume ?? new MemoryVolume(), { ...testLimits, ...options.limits });
   }
