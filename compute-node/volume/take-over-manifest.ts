@@ -50,7 +50,7 @@ export function originManifest(fields: {
     epoch: fields.epoch,
     pageSizeBytes: PAGE_SIZE_BYTES,
     pgPages: fields.pgPages,
-    pgs: [{ pg: toPgIndex(0), configVersion: 1, members: fields.members }],
+    pgs: [{ pg: toPgIndex(0), configVersion: 1, members: fields.members, proposed: null }],
     runs: [origin],
   };
 }

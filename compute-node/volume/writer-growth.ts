@@ -74,7 +74,12 @@ export class VolumeGrowth {
     const added: PgConfig[] = [];
     while (this.planned.length < count) {
       const members = placeSix(this.nodes, this.loads);
-      const config: PgConfig = { pg: this.planned.length as PgIndex, configVersion: 1, members };
+      const config: PgConfig = {
+        pg: this.planned.length as PgIndex,
+        configVersion: 1,
+        members,
+        proposed: null,
+      };
       this.planned.push(config);
       this.charge(members);
       added.push(config);

@@ -83,7 +83,7 @@ export function decodeName(bytes: Uint8Array): NameValue {
 }
 
 export function encodeManifest(value: ManifestValue): Uint8Array {
-  const nodes = [...new Set(value.pgs.flatMap((pg) => pg.members))].sort();
+  const nodes = [...new Set(value.pgs.flatMap((pg) => [...pg.members, ...(pg.proposed ?? [])]))].sort();
   const indexOf = new Map(nodes.map((node, index) => [node, index]));
   return sealEnvelope(
     MANIFEST,
@@ -94,7 +94,11 @@ export function encodeManifest(value: ManifestValue): Uint8Array {
       value.pageSizeBytes,
       value.pgPages,
       nodes,
-      value.pgs.map((pg) => [pg.configVersion, ...pg.members.map((node) => indexOf.get(node))]),
+      value.pgs.map(({ configVersion, members, proposed }) => [
+        configVersion,
+        members.map((node) => indexOf.get(node)),
+        proposed === null ? null : proposed.map((node) => indexOf.get(node)),
+      ]),
       value.runs.map(runFields),
     ],
     softCrc32,
@@ -201,12 +205,16 @@ function checkRuns(value: ManifestValue, fields: FieldReader): void {
 function readPg(element: unknown, what: string, nodes: readonly NodeId[]): Omit<PgConfig, 'pg'> {
   const fields = new FieldReader(what, element);
   const configVersion = fields.int('configuration version', 0);
-  const members: NodeId[] = [];
-  for (let i = 0; i < COPIES; i += 1)
-    members.push(nodes[fields.int('member', 0, nodes.length - 1)] as NodeId);
+  const readMember = (index: unknown, name: string): NodeId =>
+    nodes[new FieldReader(name, [index]).int('member', 0, nodes.length - 1)] as NodeId;
+  const readMembers = (list: unknown, name: string): readonly NodeId[] =>
+    new FieldReader(name, [list]).list('member', readMember);
+  const members = fields.list('member', readMember);
+  const proposed = fields.nullable('proposed members', readMembers);
   fields.end();
   fields.check(areMembers(members), `not ${COPIES} different members`);
-  return { configVersion, members };
+  fields.check(proposed === null || areMembers(proposed), `not ${COPIES} different proposed members`);
+  return { configVersion, members, proposed };
 }
 
 function readClusterNode(element: unknown, what: string): ClusterNode {

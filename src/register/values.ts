@@ -37,6 +37,11 @@ export interface PgConfig {
   readonly configVersion: number;
   /** Six nodes, two per AZ. */
   readonly members: readonly NodeId[];
+  /**
+   * The six that are to follow, while a change of members is under way; else null. From its proposal on, writes, fences, installs and
+   * leases need a quorum of `members` AND one of `proposed` (design section 9). Ending the change, either way, raises `configVersion` again.
+   */
+  readonly proposed: readonly NodeId[] | null;
 }
 
 export interface ManifestValue {

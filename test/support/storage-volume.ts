@@ -81,6 +81,7 @@ export class TestVolume {
         pg: pg as PgIndex,
         configVersion: 1,
         members: TEST_NODES.map((node) => node.nodeId),
+        proposed: null,
       })),
       runs: [...this.runs],
     };

@@ -48,6 +48,7 @@ export function manifestOf(runs: readonly Run[], pgCount = 1): ManifestValue {
     pg: toPgIndex(pg),
     configVersion: 1,
     members: NODE_IDS,
+    proposed: null,
   }));
   return { ...base, pgs, runs };
 }

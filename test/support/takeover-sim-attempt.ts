@@ -35,6 +35,7 @@ export function simOrigin(): ManifestValue {
     pg: toPgIndex(pg),
     configVersion: 1,
     members: NODE_IDS,
+    proposed: null,
   }));
   return { ...origin, pgs };
 }

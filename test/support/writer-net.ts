@@ -54,6 +54,7 @@ export function manifestValue(pgPages = 8, pgCount = 1): ManifestValue {
       pg: pg as PgIndex,
       configVersion: 1,
       members: NODES,
+      proposed: null,
     })),
     runs: [
       {

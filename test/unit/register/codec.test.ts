@@ -38,8 +38,8 @@ const manifest: ManifestValue = {
   pageSizeBytes: 4096,
   pgPages: 16,
   pgs: [
-    { pg: toPgIndex(0), configVersion: 1, members: NODES },
-    { pg: toPgIndex(1), configVersion: 3, members: [...NODES].reverse() },
+    { pg: toPgIndex(0), configVersion: 1, members: NODES, proposed: null },
+    { pg: toPgIndex(1), configVersion: 3, members: [...NODES].reverse(), proposed: NODES },
   ],
   runs: [
     {
@@ -84,7 +84,7 @@ const GOLDEN: Readonly<Record<string, string>> = {
     'AeNL6j2VsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1zgCYloDNAfTOACgAAA==',
   name: 'AesI1vGTpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWI=',
   manifest:
-    'AQxTxeWYsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKXAQABAgMEBZcDBQQDAgEAkpgAAbB3cml0ZXIwMDAwMDAwMDAxAc0B9JOwcGFyZW50MDAwMDAwMDAwMAfLQgb+4OGoAACSzQH0zQHgy0MY3naBbYAAmAEEsHdyaXRlcjAwMDAwMDAwMDTOAJiYdcCTsHZvbHVtZTAwMDAwMDAwMDAAzQH0wMtDGN52gW2AAA==',
+    'ARyz5e6YsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKYAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGN52gW2AAJgBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxjedoFtgAA=',
   retention: 'ASgvhLCVsHZvbHVtZTAwMDAwMDAwMDBjzgUmXADCkZSnY2xvbmU6eLB2b2x1bWUwMDAwMDAwMDAwAHg=',
 };
 
@@ -187,6 +187,7 @@ describe('what a manifest must keep', () => {
       pg: toPgIndex(index),
       configVersion: 300,
       members: NODES,
+      proposed: null,
     }));
     const tails = pgs.map(() => toLsn(2 ** 40));
     const value = { ...manifest, pgs, runs: [{ ...closed, closingTails: tails }, open] };
