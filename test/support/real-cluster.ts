@@ -4,15 +4,15 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { freePort } from './free-port.ts';
 
-const root = resolve(import.meta.dirname, '../..');
-const MAIN = join(root, 'dist/cli/main.js');
+const MAIN = join(projectRoot(import.meta.dirname), 'dist/cli/main.js');
+const LOOPBACK = '127.0.0.1';
 const READY_TIMEOUT_MS = 30_000;
 export const STORAGE_NODES = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'] as const;
 export type StorageNodeName = (typeof STORAGE_NODES)[number];
@@ -22,9 +22,20 @@ export interface RealClusterOptions {
   readonly pgPages?: number;
   readonly commitTimeoutMs?: number;
   readonly environment?: Readonly<Record<string, string>>;
+  /** For processes that do not run on loopback, in the cluster's own directory. */
+  readonly placeOf?: (name: string) => Place;
 }
 
-/** Those told to end. */
+/** Where a process runs. */
+export interface Place {
+  /** Its address; 127.0.0.1 when not given. */
+  readonly host?: string;
+  readonly dataDirectory?: string;
+  /** A command that becomes the process (by exec, so that signals reach it): `nsenter --net=…`. */
+  readonly command?: readonly string[];
+}
+
+/** Those told to end, or that may end by themselves. */
 const signalled = new WeakSet<ChildProcess>();
 
 export class RealCluster {
@@ -50,7 +61,17 @@ export class RealCluster {
   }
 
   url(compute = 'compute-1'): string {
-    return `http://127.0.0.1:${this.#port(compute)}`;
+    return `http://${this.#addressOf(compute)}`;
+  }
+
+  /** Of a storage node. */
+  dataDirectory(name: StorageNodeName): string {
+    return this.#placeOf(name).dataDirectory ?? join(this.directory, name);
+  }
+
+  /** Of the process as it runs now. */
+  pid(name: string): number {
+    return this.#running(name).pid as number;
   }
 
   async startAll(): Promise<void> {
@@ -62,8 +83,8 @@ export class RealCluster {
     await this.#spawn(name, 'storage-node', {
       TIDEMARK_NODE_ID: name,
       TIDEMARK_AZ: azOf(name),
-      TIDEMARK_LISTEN: `127.0.0.1:${this.#port(name)}`,
-      TIDEMARK_DATA_DIR: join(this.directory, name),
+      TIDEMARK_LISTEN: this.#addressOf(name),
+      TIDEMARK_DATA_DIR: this.dataDirectory(name),
     });
   }
 
@@ -71,7 +92,7 @@ export class RealCluster {
     const { pgPages, commitTimeoutMs } = this.#options;
     await this.#spawn(name, 'compute-node', {
       TIDEMARK_COMPUTE_ID: name,
-      TIDEMARK_HOST: '127.0.0.1',
+      TIDEMARK_HOST: this.#placeOf(name).host ?? LOOPBACK,
       TIDEMARK_PORT: String(this.#port(name)),
       ...(pgPages === undefined ? {} : { TIDEMARK_PG_PAGES: String(pgPages) }),
       ...(commitTimeoutMs === undefined ? {} : { TIDEMARK_COMMIT_TIMEOUT_MS: String(commitTimeoutMs) }),
@@ -80,9 +101,7 @@ export class RealCluster {
 
   /** Sends the signal; for SIGKILL and SIGTERM waits until the process has ended. */
   async signal(name: string, signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
-    const child = this.#processes.get(name);
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`${name} does not run`);
+    const child = this.#running(name);
     const ends = signal === 'SIGKILL' || signal === 'SIGTERM';
     const exited = ends ? once(child, 'exit') : null;
     if (ends) {
@@ -91,6 +110,19 @@ export class RealCluster {
     }
     child.kill(signal);
     await exited;
+  }
+
+  /** From now on the process may end by itself, and counts as not running: its disk or its power is being taken away. */
+  letEnd(name: string): { readonly kill: () => Promise<void>; readonly ended: Promise<void> } {
+    const child = this.#running(name);
+    this.#processes.delete(name);
+    signalled.add(child);
+    const ended = once(child, 'exit').then(() => {});
+    const kill = async (): Promise<void> => {
+      child.kill('SIGKILL');
+      await ended;
+    };
+    return { kill, ended };
   }
 
   async killAll(): Promise<void> {
@@ -118,6 +150,21 @@ export class RealCluster {
     return readFile(join(this.directory, `${name}.log`), 'utf8');
   }
 
+  #running(name: string): ChildProcess {
+    const child = this.#processes.get(name);
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`${name} does not run`);
+    return child;
+  }
+
+  #placeOf(name: string): Place {
+    return this.#options.placeOf?.(name) ?? {};
+  }
+
+  #addressOf(name: string): string {
+    return `${this.#placeOf(name).host ?? LOOPBACK}:${this.#port(name)}`;
+  }
+
   #port(name: string): number {
     const port = this.#ports.get(name);
     if (port === undefined) throw new Error(`no such process: ${name}`);
@@ -125,10 +172,9 @@ export class RealCluster {
   }
 
   async #spawn(name: string, command: string, environment: Readonly<Record<string, string>>): Promise<void> {
-    const nodes = STORAGE_NODES.map((node) => `${node}=${azOf(node)}@127.0.0.1:${this.#port(node)}`).join(
-      ',',
-    );
-    const child = spawn(process.execPath, [MAIN, command], {
+    const nodes = STORAGE_NODES.map((node) => `${node}=${azOf(node)}@${this.#addressOf(node)}`).join(',');
+    const [file, ...args] = [...(this.#placeOf(name).command ?? []), process.execPath, MAIN, command];
+    const child = spawn(file as string, args, {
       cwd: this.directory,
       env: { ...process.env, TIDEMARK_NODES: nodes, ...environment, ...this.#options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -163,4 +209,11 @@ export class RealCluster {
 
 export function azOf(node: StorageNodeName): string {
   return node.slice(0, 3);
+}
+
+/** Sources and what is compiled from them lie at different depths. */
+function projectRoot(start: string): string {
+  let directory = start;
+  while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
+  return directory;
 }
