@@ -7,6 +7,7 @@ import { nodeCrc32 } from '../src/adapters/crc32.ts';
 import { connectToNodes } from '../src/adapters/grpc/client.ts';
 import type { Logger } from '../src/adapters/logger.ts';
 import { nodeRandom } from '../src/adapters/random.ts';
+import { nodeTimers } from '../src/adapters/timers.ts';
 import { TidemarkError } from '../src/base/errors.ts';
 import type { StorageNodeClient } from '../src/env/transport.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
@@ -74,6 +75,7 @@ export class ComputeNode {
         nodes: options.nodes,
         random: nodeRandom,
         clock: nodeClock,
+        timers: nodeTimers,
         logger: options.logger,
         settings: { defaultPgPages: options.pgPages },
       });
@@ -94,6 +96,7 @@ export class ComputeNode {
       computeId: options.computeId,
       computeUrl: options.advertiseUrl,
       clock: nodeClock,
+      timers: nodeTimers,
     });
     this.#registry = new VolumeRegistry({
       open: (name, onEnded) => this.#open(name, onEnded),
@@ -181,6 +184,7 @@ export class ComputeNode {
       force: false,
       random: nodeRandom,
       clock: nodeClock,
+      timers: nodeTimers,
       crc32: nodeCrc32,
       logger,
     });
@@ -189,6 +193,7 @@ export class ComputeNode {
       cluster,
       links: this.#links,
       clock: nodeClock,
+      timers: nodeTimers,
       random: nodeRandom,
       crc32: nodeCrc32,
       commitTimeoutMs,

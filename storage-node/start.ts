@@ -8,6 +8,7 @@ import { nodeCrc32 } from '../src/adapters/crc32.ts';
 import { GrpcStorageNodeClient } from '../src/adapters/grpc/client.ts';
 import { StorageNodeServer } from '../src/adapters/grpc/server.ts';
 import { nodeRandom } from '../src/adapters/random.ts';
+import { nodeTimers } from '../src/adapters/timers.ts';
 import type { NodeId } from '../src/log/lsn.ts';
 import { openDataDirectory } from './adapters/data-directory.ts';
 import { FileJournalDisk } from './adapters/journal-disk.ts';
@@ -58,12 +59,13 @@ async function start(
   const directory = await openDataDirectory(config.dataDir, nodeId);
   const store = await LevelStore.open(directory.storePath);
   opened.push(() => store.close());
-  const storeWriter = new StoreWriter(store, (error) => failed(error));
+  const storeWriter = new StoreWriter(store, nodeTimers, (error) => failed(error));
   const disk = await FileJournalDisk.open(directory.journalPath, config.journalBytes);
   opened.push(() => disk.close());
   const { journal, recovery } = await Journal.open({
     disk,
     crc32: nodeCrc32,
+    timers: nodeTimers,
     flushStore: async () => {
       await storeWriter.written();
       await store.flush();
@@ -73,7 +75,11 @@ async function start(
     onFatal: (error) => failed(error),
   });
 
-  const gauges = new Gauges(directory.path, async () => (await store.sizeBytes()) + disk.ringBytes);
+  const gauges = new Gauges(
+    directory.path,
+    nodeTimers,
+    async () => (await store.sizeBytes()) + disk.ringBytes,
+  );
   await gauges.start();
   opened.push(async () => gauges.stop());
   const peers = new Map<NodeId, GrpcStorageNodeClient>();
@@ -99,6 +105,7 @@ async function start(
     gauges,
     peer: (peer) => peers.get(peer) ?? null,
     clock: nodeClock,
+    timers: nodeTimers,
     logger,
     onFatal: fatal,
   });

@@ -4,7 +4,7 @@
 import type { Logger } from '../../src/adapters/logger.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_LAL, DEFAULT_LEASE_TERM_MS, DEFAULT_PG_PAGES } from '../../src/base/limits.ts';
-import type { Clock, Random } from '../../src/env/env.ts';
+import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import { decodeCluster, encodeCluster } from '../../src/register/codec.ts';
 import type { RegisterContent } from '../../src/register/proposer.ts';
@@ -24,6 +24,7 @@ export interface JoinOptions {
   readonly nodes: readonly ClusterNode[];
   readonly random: Random;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly logger: Logger;
   readonly settings?: ClusterSettings;
   readonly timeoutMs?: number;

@@ -3,6 +3,7 @@
  * no part in that decision. It hands them the committed cluster value as a late `accept`; a node that knows a cluster already is left alone.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
+import type { Timer, Timers } from '../../src/env/env.ts';
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import { CLUSTER_KEY, type JoinedCluster } from './directory-cluster.ts';
@@ -14,16 +15,18 @@ const RETRY_PAUSE_MS = 1_000;
 export class ClusterIntroducer {
   readonly #joined: JoinedCluster;
   readonly #logger: Logger;
+  readonly #timers: Timers;
   readonly #unknown: Map<NodeId, StorageNodeClient>;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #isClosed = false;
 
   constructor(
-    options: { readonly clients: StorageNodeClients; readonly logger: Logger },
+    options: { readonly clients: StorageNodeClients; readonly logger: Logger; readonly timers: Timers },
     joined: JoinedCluster,
   ) {
     this.#joined = joined;
     this.#logger = options.logger;
+    this.#timers = options.timers;
     this.#unknown = new Map(options.clients);
   }
 
@@ -31,14 +34,13 @@ export class ClusterIntroducer {
   start(): void {
     void this.#round().finally(() => {
       if (this.#isClosed || this.#unknown.size === 0) return;
-      this.#timer = setTimeout(() => this.start(), RETRY_PAUSE_MS);
-      this.#timer.unref();
+      this.#timer = this.#timers.after(RETRY_PAUSE_MS, () => this.start());
     });
   }
 
   close(): void {
     this.#isClosed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   async #round(): Promise<void> {

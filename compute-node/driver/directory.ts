@@ -10,7 +10,7 @@
 import type { Logger } from '../../src/adapters/logger.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_WINDOW_MS, RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
-import type { Clock, Random } from '../../src/env/env.ts';
+import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
 import { READ_QUORUM } from '../../src/quorum/quorum.ts';
 import { decodeName, encodeManifest, encodeName, encodeRetention } from '../../src/register/codec.ts';
@@ -59,6 +59,7 @@ export interface DirectoryOptions {
   readonly nodes: readonly ClusterNode[];
   readonly random: Random;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly logger: Logger;
   /** For a cluster that is yet to be made. */
   readonly settings?: ClusterSettings;

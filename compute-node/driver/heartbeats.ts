@@ -6,6 +6,7 @@
  * than `lastSequence` was at some moment is an answer to a message sent after that moment.
  */
 import { HEARTBEAT_INTERVAL_MS } from '../../src/base/limits.ts';
+import type { Timer, Timers } from '../../src/env/env.ts';
 import type { ClientStream, StorageNodeClient } from '../../src/env/transport.ts';
 import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
 import type { HeartbeatGrant, HeartbeatReply, HeartbeatVolume } from '../../src/messages/messages.ts';
@@ -37,6 +38,7 @@ export interface HeartbeatsOptions {
   readonly computeId: string;
   readonly computeUrl: string;
   readonly readClocks: () => ClockReading;
+  readonly timers: Timers;
   readonly intervalMs?: number;
 }
 
@@ -50,8 +52,8 @@ export class Heartbeats {
   readonly #options: HeartbeatsOptions;
   readonly #links = new Map<NodeId, Link>();
   readonly #members = new Set<HeartbeatMember>();
-  readonly #timer: NodeJS.Timeout;
-  #soon: NodeJS.Timeout | null = null;
+  readonly #timer: Timer;
+  #soon: Timer | null = null;
   #sequence = 0;
   #lastRoundAtMs = Number.NEGATIVE_INFINITY;
 
@@ -70,7 +72,7 @@ export class Heartbeats {
       });
       this.#links.set(node, { stream, isFull: false, unanswered: new Map() });
     }
-    this.#timer = setInterval(() => this.#sendToAll(), options.intervalMs ?? HEARTBEAT_INTERVAL_MS);
+    this.#timer = options.timers.every(options.intervalMs ?? HEARTBEAT_INTERVAL_MS, () => this.#sendToAll());
   }
 
   /** Sequence of the newest message sent. Whatever is sent from now on has a greater one. */
@@ -92,15 +94,15 @@ export class Heartbeats {
       this.#sendToAll();
       return;
     }
-    this.#soon = setTimeout(() => {
+    this.#soon = this.#options.timers.after(MIN_ROUND_PAUSE_MS - sinceMs, () => {
       this.#soon = null;
       this.#sendToAll();
-    }, MIN_ROUND_PAUSE_MS - sinceMs);
+    });
   }
 
   close(): void {
-    clearInterval(this.#timer);
-    if (this.#soon !== null) clearTimeout(this.#soon);
+    this.#timer.cancel();
+    this.#soon?.cancel();
     for (const { stream } of this.#links.values()) stream.close();
   }
 

@@ -8,7 +8,7 @@ import type { Logger } from '../../src/adapters/logger.ts';
 import { assertNever } from '../../src/base/assert.ts';
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_COMMIT_TIMEOUT_MS } from '../../src/base/limits.ts';
-import type { Clock, Crc32, Random } from '../../src/env/env.ts';
+import type { Clock, Crc32, Random, Timer, Timers } from '../../src/env/env.ts';
 import { compareEpochs, type Epoch, formatEpoch, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, type PageNumber, type VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
@@ -26,6 +26,7 @@ import { FloorKeeper } from './floor-keeper.ts';
 import type { SentHeartbeat } from './heartbeats.ts';
 import { commitManifest } from './manifest-commit.ts';
 import { PageReader } from './page-reader.ts';
+import { pause } from './pause.ts';
 import { ReadConfirmation } from './read-confirmation.ts';
 import { Registers } from './registers.ts';
 import type { StorageLinks } from './storage-links.ts';
@@ -36,12 +37,14 @@ const INSTALL_TIMEOUT_MS = 5_000;
 const CONFIRM_TIMEOUT_MS = 5_000;
 /** How long a closing waits for the nodes to take their promises back. */
 const RELEASE_TIMEOUT_MS = 300;
+const RELEASE_POLL_MS = 5;
 
 export interface OpenVolumeOptions {
   readonly takenOver: TakenOver;
   readonly cluster: ClusterValue;
   readonly links: StorageLinks;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly random: Random;
   readonly crc32: Crc32;
   readonly logger: Logger;
@@ -82,7 +85,7 @@ class WrittenVolume implements OpenVolume {
   #ended: TidemarkError | null = null;
   #closing: Promise<void> | null = null;
   #leave: (() => void)[] = [];
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
 
   static open(options: OpenVolumeOptions): WrittenVolume {
     const opened = new WrittenVolume(options);
@@ -91,7 +94,7 @@ class WrittenVolume implements OpenVolume {
   }
 
   private constructor(options: OpenVolumeOptions) {
-    const { takenOver, cluster, links, clock, random, crc32, logger, writerLimits } = options;
+    const { takenOver, cluster, links, clock, timers, random, crc32, logger, writerLimits } = options;
     const { manifest, name } = takenOver;
     this.#options = options;
     this.volume = manifest.volume;
@@ -107,6 +110,7 @@ class WrittenVolume implements OpenVolume {
       source: this.#writer,
       links,
       clock,
+      timers,
       ...(options.readTimeoutMs === undefined ? {} : { timeoutMs: options.readTimeoutMs }),
     });
     this.#confirmation = new ReadConfirmation({
@@ -119,7 +123,13 @@ class WrittenVolume implements OpenVolume {
     });
     this.#durability = new DurabilityWaiters(options.commitTimeoutMs ?? DEFAULT_COMMIT_TIMEOUT_MS);
     this.#floor = new FloorKeeper({
-      registers: new Registers({ clients: links.clients, clusterId: cluster.clusterId, random, clock }),
+      registers: new Registers({
+        clients: links.clients,
+        clusterId: cluster.clusterId,
+        random,
+        clock,
+        timers,
+      }),
       name,
       retention: takenOver.retention,
       openedAtLsn: takenOver.closedAtLsn,
@@ -146,7 +156,7 @@ class WrittenVolume implements OpenVolume {
         onGrant: (node, sent, incarnation, grant) => this.#onGrant(node, sent, incarnation, grant),
       }),
     ];
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#timer = this.#options.timers.every(TICK_MS, () => this.#tick());
   }
 
   get headLsn(): Lsn {
@@ -286,7 +296,7 @@ class WrittenVolume implements OpenVolume {
       this.#ended !== null ||
       this.#nowMs() >= untilMs ||
       this.#connectedNodes().every((node) => this.#released.has(node));
-    while (!isOver()) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!isOver()) await pause(this.#options.timers, RELEASE_POLL_MS);
   }
 
   #connectedNodes(): NodeId[] {
@@ -304,7 +314,7 @@ class WrittenVolume implements OpenVolume {
     for (const waiter of this.#takeWritableWaiters()) waiter.reject(reason);
     this.#writer.step({ kind: 'close' }, this.#options.clock.now());
     for (const leave of this.#leave) leave();
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer?.cancel();
     this.#vdlListeners.clear();
     const listeners = [...this.#deposedListeners];
     this.#deposedListeners.clear();

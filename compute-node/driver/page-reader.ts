@@ -4,7 +4,7 @@
  */
 import { assert, assertNever } from '../../src/base/assert.ts';
 import type { TidemarkError } from '../../src/base/errors.ts';
-import type { Clock } from '../../src/env/env.ts';
+import type { Clock, Timer, Timers } from '../../src/env/env.ts';
 import {
   type Lsn,
   NO_LSN,
@@ -47,23 +47,26 @@ export class PageReader {
   readonly #source: ReadSource;
   readonly #links: StorageLinks;
   readonly #clock: Clock;
+  readonly #timers: Timers;
   readonly #router: ReadRouter;
   readonly #pending = new Map<number, PendingFetch>();
   readonly #leave: () => void;
   #nextFetch = 1;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: {
     readonly source: ReadSource;
     readonly links: StorageLinks;
     readonly clock: Clock;
+    readonly timers: Timers;
     readonly timeoutMs?: number;
   }) {
-    const { source, links, clock, timeoutMs } = options;
+    const { source, links, clock, timers, timeoutMs } = options;
     this.#source = source;
     this.#links = links;
     this.#clock = clock;
+    this.#timers = timers;
     this.#router = new ReadRouter({
       segmentsOf: (pg) => source.segmentsOf(pg),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
@@ -122,7 +125,7 @@ export class PageReader {
   stop(reason: TidemarkError): void {
     this.#step({ kind: 'stop', reason });
     this.#leave();
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
   }
 
@@ -174,16 +177,13 @@ export class PageReader {
   #schedule(): void {
     const nextMs = this.#router.nextDeadlineMs;
     if (nextMs === null || nextMs >= this.#timerAtMs) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timerAtMs = nextMs;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = null;
-        this.#timerAtMs = Number.POSITIVE_INFINITY;
-        this.#step({ kind: 'tick' });
-      },
-      Math.max(0, Math.ceil(nextMs - this.#nowMs())),
-    );
+    this.#timer = this.#timers.after(Math.max(0, Math.ceil(nextMs - this.#nowMs())), () => {
+      this.#timer = null;
+      this.#timerAtMs = Number.POSITIVE_INFINITY;
+      this.#step({ kind: 'tick' });
+    });
   }
 
   #nowMs(): number {

@@ -6,12 +6,13 @@
  * must recognise that (by an id they made up) and give null.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
-import type { Clock, Random } from '../../src/env/env.ts';
+import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import { WRITE_BLOCKING } from '../../src/quorum/quorum.ts';
 import type { ProposerEffect, RegisterContent, RegisterOperation } from '../../src/register/proposer.ts';
+import { pause } from './pause.ts';
 import { runProposer } from './run-proposer.ts';
 
 /** One prepare or accept; the acceptor has one journal write to do. */
@@ -31,6 +32,7 @@ export interface RegistersOptions {
   readonly clusterId: string;
   readonly random: Random;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly timeoutMs?: number;
 }
 
@@ -75,7 +77,7 @@ export class Registers {
     members: readonly NodeId[],
     operation: (ballot: Epoch) => RegisterOperation,
   ): Promise<Changed> {
-    const { random, clock, timeoutMs = DEFAULT_TIMEOUT_MS } = this.#options;
+    const { random, clock, timers, timeoutMs = DEFAULT_TIMEOUT_MS } = this.#options;
     const deadlineMs = clock.now().monotonicMs + timeoutMs;
     for (let pauseMs = MIN_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       const highest = this.#highestBallot.get(key) ?? 0;
@@ -91,7 +93,7 @@ export class Registers {
       failAtOnce(key, end, problems);
       const waitMs = (0.5 + random.next()) * pauseMs;
       if (clock.now().monotonicMs + waitMs >= deadlineMs) throw noQuorum(key, end, problems);
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      await pause(timers, waitMs);
     }
   }
 }

@@ -2,7 +2,7 @@
  * This process's streams to the storage nodes: per node one for appends, one for page reads (so that pages never hold up
  * acknowledgements) and one for heartbeats, shared by all volumes that are open here.
  */
-import type { Clock } from '../../src/env/env.ts';
+import type { Clock, Timers } from '../../src/env/env.ts';
 import type { ClientStream, StorageNodeClient } from '../../src/env/transport.ts';
 import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
 import type {
@@ -37,6 +37,7 @@ export interface StorageLinksOptions {
   readonly computeId: string;
   readonly computeUrl: string;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly heartbeatIntervalMs?: number;
 }
 
@@ -60,7 +61,7 @@ export class StorageLinks {
   }
 
   private constructor(options: StorageLinksOptions) {
-    const { clients, clock, heartbeatIntervalMs } = options;
+    const { clients, clock, timers, heartbeatIntervalMs } = options;
     this.clients = clients;
     this.clusterId = options.clusterId;
     for (const [node, client] of clients) {
@@ -73,6 +74,7 @@ export class StorageLinks {
       computeId: options.computeId,
       computeUrl: options.computeUrl,
       readClocks: () => readClocks(clock),
+      timers,
       ...(heartbeatIntervalMs === undefined ? {} : { intervalMs: heartbeatIntervalMs }),
     });
   }

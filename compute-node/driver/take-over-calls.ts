@@ -7,6 +7,7 @@
  */
 import { assertNever } from '../../src/base/assert.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
+import type { Timer, Timers } from '../../src/env/env.ts';
 import type { ClientStream, StorageNodeClient } from '../../src/env/transport.ts';
 import type { NodeId, PgIndex } from '../../src/log/lsn.ts';
 import type { AppendReply, AppendRequest, StorageNodeMethods } from '../../src/messages/messages.ts';
@@ -26,12 +27,14 @@ const TIMEOUT_MS: Readonly<Record<TakeOverMethod, number>> = {
 
 export class TakeOverCalls {
   readonly #clients: StorageNodeClients;
+  readonly #timers: Timers;
   readonly #onEvent: (event: CallEvent) => void;
   readonly #lanes = new Map<NodeId, AppendLane>();
   #isClosed = false;
 
-  constructor(clients: StorageNodeClients, onEvent: (event: CallEvent) => void) {
+  constructor(clients: StorageNodeClients, timers: Timers, onEvent: (event: CallEvent) => void) {
     this.#clients = clients;
+    this.#timers = timers;
     this.#onEvent = onEvent;
   }
 
@@ -65,7 +68,7 @@ export class TakeOverCalls {
   #laneTo(client: StorageNodeClient): AppendLane {
     const known = this.#lanes.get(client.nodeId);
     if (known !== undefined && !known.isClosed) return known;
-    const lane = new AppendLane(client);
+    const lane = new AppendLane(client, this.#timers);
     this.#lanes.set(client.nodeId, lane);
     return lane;
   }
@@ -97,17 +100,19 @@ function callUnary(
 interface WaitingAppend {
   readonly request: AppendRequest;
   isSent: boolean;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
   readonly onBody: (reply: AppendReply) => void;
   readonly onProblem: (problem: unknown) => void;
 }
 
 class AppendLane {
   readonly #stream: ClientStream<'append'>;
+  readonly #timers: Timers;
   readonly #waiting = new Map<PgIndex, WaitingAppend>();
   isClosed = false;
 
-  constructor(client: StorageNodeClient) {
+  constructor(client: StorageNodeClient, timers: Timers) {
+    this.#timers = timers;
     this.#stream = client.openStream('append', {
       onUp: () => this.#sendAll(),
       onReply: (reply) => this.#onReply(reply),
@@ -123,7 +128,7 @@ class AppendLane {
     onProblem: (problem: unknown) => void,
   ): void {
     const late = new TidemarkError('TIMEOUT', `no answer within ${TIMEOUT_MS.append} ms`);
-    const timer = setTimeout(() => this.#giveUp(late), TIMEOUT_MS.append);
+    const timer = this.#timers.after(TIMEOUT_MS.append, () => this.#giveUp(late));
     this.#waiting.set(request.pg, { request, isSent: false, timer, onBody, onProblem });
     this.#sendAll();
   }
@@ -131,7 +136,7 @@ class AppendLane {
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    for (const { timer } of this.#waiting.values()) clearTimeout(timer);
+    for (const { timer } of this.#waiting.values()) timer.cancel();
     this.#waiting.clear();
     this.#stream.close();
   }
@@ -149,7 +154,7 @@ class AppendLane {
     const append = this.#waiting.get(reply.pg);
     if (append === undefined || append.request.volume !== reply.volume) return;
     this.#waiting.delete(reply.pg);
-    clearTimeout(append.timer);
+    append.timer.cancel();
     append.onBody(reply);
   }
 

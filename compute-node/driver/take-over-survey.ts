@@ -3,11 +3,12 @@
  * Only advice: nothing here is needed for safety.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
-import type { Clock } from '../../src/env/env.ts';
+import type { Clock, Timers } from '../../src/env/env.ts';
 import type { VolumeId } from '../../src/log/lsn.ts';
 import type { SegmentStatus, StatusReply } from '../../src/messages/messages.ts';
 import { READ_QUORUM } from '../../src/quorum/quorum.ts';
 import type { ClusterValue, NameValue } from '../../src/register/values.ts';
+import { pause } from './pause.ts';
 import type { StorageNodeClients } from './registers.ts';
 
 /** A holder whose last heartbeat is older has missed fifteen and counts as gone. */
@@ -34,6 +35,7 @@ export interface SurveyOptions {
   readonly cluster: ClusterValue;
   readonly clients: StorageNodeClients;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly deadlineMs: number;
 }
 
@@ -53,7 +55,7 @@ export async function surveyVolume(options: SurveyOptions): Promise<VolumeSurvey
         },
       );
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));
+    await pause(options.timers, RETRY_PAUSE_MS);
   }
 }
 
@@ -62,7 +64,7 @@ interface Answers {
   readonly problems: readonly string[];
 }
 
-function askStatus({ name, cluster, clients }: SurveyOptions): Promise<Answers> {
+function askStatus({ name, cluster, clients, timers }: SurveyOptions): Promise<Answers> {
   return new Promise((resolve) => {
     const replies: StatusReply[] = [];
     const problems: string[] = [];
@@ -71,7 +73,7 @@ function askStatus({ name, cluster, clients }: SurveyOptions): Promise<Answers> 
       awaited -= 1;
       if (awaited === 0) resolve({ replies, problems });
       else if (replies.length === READ_QUORUM)
-        setTimeout(() => resolve({ replies, problems }), STRAGGLER_GRACE_MS);
+        timers.after(STRAGGLER_GRACE_MS, () => resolve({ replies, problems }));
     };
     for (const node of name.registerMembers) {
       const client = clients.get(node);

@@ -5,7 +5,7 @@
  * Heartbeats only *suggest* that a holder is gone; what decides is the epoch. A wrong guess here costs the other writer its term, never data.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
-import type { Clock, Crc32, Random } from '../../src/env/env.ts';
+import type { Clock, Crc32, Random, Timers } from '../../src/env/env.ts';
 import { type Epoch, NO_EPOCH, formatEpoch } from '../../src/log/epoch.ts';
 import type { VolumeId } from '../../src/log/lsn.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
@@ -13,6 +13,7 @@ import type { ClusterValue, NameValue } from '../../src/register/values.ts';
 import { TakeOver, type TakeOverEffect, type TakeOverEvent } from '../volume/take-over.ts';
 import { originManifest } from '../volume/take-over-manifest.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
+import { pause } from './pause.ts';
 import type { StorageNodeClients } from './registers.ts';
 import { TakeOverCalls } from './take-over-calls.ts';
 import { type VolumeSurvey, surveyVolume } from './take-over-survey.ts';
@@ -39,6 +40,7 @@ export interface TakeOverVolumeOptions {
   readonly force: boolean;
   readonly random: Random;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly crc32: Crc32;
   readonly logger: Logger;
   readonly timeoutMs?: number;
@@ -79,7 +81,7 @@ export async function takeOverVolume(options: TakeOverVolumeOptions): Promise<Ta
       epoch: formatEpoch(epoch),
       error: end.error,
     });
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    await pause(options.timers, pauseMs);
   }
 }
 
@@ -109,7 +111,7 @@ function hasVolume(options: TakeOverVolumeOptions): options is Options {
 type AttemptEnd = Extract<TakeOverEffect, { kind: 'done' | 'failed' }>;
 
 function runAttempt(options: Options, epoch: Epoch, deadlineMs: number): Promise<AttemptEnd> {
-  const { name, cluster, clients, clock, crc32 } = options;
+  const { name, cluster, clients, clock, timers, crc32 } = options;
   const core = new TakeOver({
     name,
     cluster,
@@ -124,10 +126,10 @@ function runAttempt(options: Options, epoch: Epoch, deadlineMs: number): Promise
     timeoutMs: deadlineMs - clock.now().monotonicMs,
   });
   return new Promise((resolve, reject) => {
-    const calls = new TakeOverCalls(clients, (event) => step(event));
-    const ticking = setInterval(() => step({ kind: 'tick' }), TICK_MS);
+    const calls = new TakeOverCalls(clients, timers, (event) => step(event));
+    const ticking = timers.every(TICK_MS, () => step({ kind: 'tick' }));
     const stop = () => {
-      clearInterval(ticking);
+      ticking.cancel();
       calls.close();
     };
     const step = (event: TakeOverEvent): void => {

@@ -14,6 +14,23 @@ export interface Now {
 
 export interface Clock {
   now(): Now;
+  /** Milliseconds since the machine was started, coarse; goes on while the machine is suspended. For leases only. */
+  uptimeMs(): number;
+}
+
+export interface Timer {
+  /** `run` is not called any more; nothing happens when it was, or when it was cancelled before. */
+  cancel(): void;
+}
+
+/** Calls back later: never within the call that asks for it. */
+export interface Timers {
+  /** Once, after `delayMs`. */
+  after(delayMs: number, run: () => void): Timer;
+  /** Again and again, first after `intervalMs`. A process that was held up catches up with one call, not with all it missed. */
+  every(intervalMs: number, run: () => void): Timer;
+  /** Once, when all that has already happened outside the process has been dealt with. */
+  soon(run: () => void): Timer;
 }
 
 export interface Random {

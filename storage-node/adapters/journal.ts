@@ -18,7 +18,7 @@
  */
 import { assert } from '../../src/base/assert.ts';
 import { KIB, MIB } from '../../src/base/limits.ts';
-import type { Crc32 } from '../../src/env/env.ts';
+import type { Crc32, Timer, Timers } from '../../src/env/env.ts';
 import type { DurableOp, JournalRecovery } from '../core/effects.ts';
 import { GUARD_COPIES, type JournalDisk, SECTOR_BYTES } from './journal-disk.ts';
 import { encodeEntry, encodeOps, ENTRY_HEADER_BYTES, entrySectors } from './journal-entry.ts';
@@ -45,6 +45,7 @@ const PAYLOAD_OVERHEAD_BYTES = 16;
 export interface JournalOptions {
   readonly disk: JournalDisk;
   readonly crc32: Crc32;
+  readonly timers: Timers;
   /** Puts into the store's tables, synced, all home ops of every `append` so far. */
   readonly flushStore: () => Promise<void>;
   /** An entry with this sequence is about to be written; its home ops, and all before, were given to the store already. */
@@ -86,7 +87,7 @@ export class Journal {
   #isLastEmpty = true;
   #checkpoint: Promise<void> | null = null;
   #mayRelease = false;
-  #idleTimer: NodeJS.Timeout | null = null;
+  #idleTimer: Timer | null = null;
   #drained: (() => void)[] = [];
   #guardWrite: Promise<void> = Promise.resolve();
   #buffer: Uint8Array = new Uint8Array(64 * KIB);
@@ -151,7 +152,7 @@ export class Journal {
     if (this.#isClosed) return;
     await this.drain();
     this.#isClosed = true;
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer?.cancel();
     await this.#checkpoint;
     if (!this.#hasFailed && this.#mayRelease) await this.#runCheckpoint();
     await this.#guardWrite;
@@ -162,7 +163,7 @@ export class Journal {
   abandon(): void {
     this.#hasFailed = true;
     this.#isClosed = true;
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer?.cancel();
     this.#queue = [];
   }
 
@@ -170,7 +171,7 @@ export class Journal {
   #schedule(): void {
     if (this.#isScheduled || this.#isWriting) return;
     this.#isScheduled = true;
-    setImmediate(() => {
+    this.#options.timers.soon(() => {
       this.#isScheduled = false;
       void this.#writeQueued();
     });
@@ -335,12 +336,12 @@ export class Journal {
     const idleMs = this.#options.idleMs ?? DEFAULT_IDLE_MS;
     if (!Number.isFinite(idleMs)) return;
     const seen = this.#writtenSequence;
-    this.#idleTimer = setTimeout(() => {
+    this.#idleTimer = this.#options.timers.after(idleMs, () => {
       this.#idleTimer = null;
       if (this.#isClosed || this.#hasFailed) return;
       if (seen !== this.#writtenSequence || this.#isWriting) this.#armIdle();
       else void this.#writeIdle();
-    }, idleMs);
+    });
   }
 
   async #writeIdle(): Promise<void> {

@@ -15,7 +15,7 @@ import type { OutgoingReply, RequestId, ServerHandlers } from '../../src/adapter
 import { assertNever } from '../../src/base/assert.ts';
 import { type ErrorCode, TidemarkError } from '../../src/base/errors.ts';
 import { MIB } from '../../src/base/limits.ts';
-import type { Clock, KvOp, KvStore, Now } from '../../src/env/env.ts';
+import type { Clock, KvOp, KvStore, Now, Timer, Timers } from '../../src/env/env.ts';
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { AppendRequest } from '../../src/messages/messages.ts';
@@ -59,6 +59,7 @@ export interface DriverOptions {
   readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'isDiskNearlyFull'>;
   readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly logger: Logger;
   readonly onFatal: (error: Error) => void;
 }
@@ -85,7 +86,7 @@ export class StorageNodeDriver implements ServerHandlers {
   #isReplayed = false;
   #isDamageKnown = false;
   #wasDiskNearlyFull = false;
-  #ticker: NodeJS.Timeout | null = null;
+  #ticker: Timer | null = null;
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -94,7 +95,7 @@ export class StorageNodeDriver implements ServerHandlers {
 
   start(recovery: JournalRecovery, incarnationSeed: string): void {
     this.#post({ kind: 'start', recovery: this.#rememberDamage(recovery), incarnationSeed });
-    this.#ticker = setInterval(() => this.#onTick(), TICK_MS);
+    this.#ticker = this.#options.timers.every(TICK_MS, () => this.#onTick());
   }
 
   /** Requests may come from now on. */
@@ -118,7 +119,7 @@ export class StorageNodeDriver implements ServerHandlers {
   stop(): void {
     this.#isStopped = true;
     this.#events.length = 0;
-    if (this.#ticker !== null) clearInterval(this.#ticker);
+    this.#ticker?.cancel();
   }
 
   #post(event: CoreEvent): void {
@@ -193,7 +194,7 @@ export class StorageNodeDriver implements ServerHandlers {
   #onBackgroundWritten(token: number): void {
     const isBusy = this.#options.journal.queuedBytes > 0;
     if (!isBusy) this.#post({ kind: 'written', token });
-    else setTimeout(() => this.#post({ kind: 'written', token }), BACKGROUND_PAUSE_MS);
+    else this.#options.timers.after(BACKGROUND_PAUSE_MS, () => this.#post({ kind: 'written', token }));
   }
 
   async #query(token: number, queries: readonly StoreQuery[]): Promise<void> {

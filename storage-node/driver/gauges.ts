@@ -1,5 +1,6 @@
 /** What a storage node's process knows of its machine: memory, disk used, disk left. Read now and then, in the background. */
 import { statfs } from 'node:fs/promises';
+import type { Timer, Timers } from '../../src/env/env.ts';
 import { MIB } from '../../src/base/limits.ts';
 
 /** Free space below which appends are refused: room for what compaction writes before it deletes. */
@@ -13,23 +14,25 @@ const USED_EVERY = 5;
 export class Gauges {
   readonly #directory: string;
   readonly #usedBytes: () => Promise<number>;
+  readonly #timers: Timers;
   #diskBytes = 0;
   #isDiskNearlyFull = false;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #readings = 0;
 
-  constructor(directory: string, usedBytes: () => Promise<number>) {
+  constructor(directory: string, timers: Timers, usedBytes: () => Promise<number>) {
     this.#directory = directory;
+    this.#timers = timers;
     this.#usedBytes = usedBytes;
   }
 
   async start(): Promise<void> {
     await this.refresh();
-    this.#timer = setInterval(() => void this.refresh(), INTERVAL_MS);
+    this.#timer = this.#timers.every(INTERVAL_MS, () => void this.refresh());
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer?.cancel();
   }
 
   get diskBytes(): number {

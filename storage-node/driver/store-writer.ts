@@ -11,7 +11,7 @@
  * 3. Nothing stays here longer than PAUSE_MS and a write.
  * 4. After a failure nothing more is written or called.
  */
-import type { KvOp, KvStore } from '../../src/env/env.ts';
+import type { KvOp, KvStore, Timer, Timers } from '../../src/env/env.ts';
 import { KIB, MIB } from '../../src/base/limits.ts';
 
 /** One batch to the store: larger ones would hold up those behind them. */
@@ -29,17 +29,19 @@ interface Waiting {
 
 export class StoreWriter {
   readonly #store: Pick<KvStore, 'batch'>;
+  readonly #timers: Timers;
   readonly #onFatal: (error: Error) => void;
   #queue: Waiting[] = [];
   #queuedBytes = 0;
   #isWriting = false;
   /** Somebody waits for the queue, or it is long: it is written to its end at once. */
   #isUrgent = false;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #hasFailed = false;
 
-  constructor(store: Pick<KvStore, 'batch'>, onFatal: (error: Error) => void) {
+  constructor(store: Pick<KvStore, 'batch'>, timers: Timers, onFatal: (error: Error) => void) {
     this.#store = store;
+    this.#timers = timers;
     this.#onFatal = onFatal;
   }
 
@@ -71,14 +73,14 @@ export class StoreWriter {
   #schedule(): void {
     if (this.#isWriting || this.#queue.length === 0 || this.#hasFailed) return;
     if (!this.#isUrgent) {
-      this.#timer ??= setTimeout(() => void this.#writeQueued(), PAUSE_MS);
+      this.#timer ??= this.#timers.after(PAUSE_MS, () => void this.#writeQueued());
       return;
     }
     void this.#writeQueued();
   }
 
   async #writeQueued(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = null;
     if (this.#isWriting) return;
     this.#isWriting = true;

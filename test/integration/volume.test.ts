@@ -12,6 +12,7 @@ import { StorageLinks } from '../../compute-node/driver/storage-links.ts';
 import { takeOverVolume } from '../../compute-node/driver/take-over.ts';
 import type { OpenVolume } from '../../compute-node/volume/open-volume.ts';
 import { nodeClock } from '../../src/adapters/clock.ts';
+import { nodeTimers } from '../../src/adapters/timers.ts';
 import { nodeCrc32 } from '../../src/adapters/crc32.ts';
 import { connectToNodes } from '../../src/adapters/grpc/client.ts';
 import { createLogger } from '../../src/adapters/logger.ts';
@@ -56,13 +57,21 @@ beforeAll(async () => {
     ),
   );
   clients = new Map(connectToNodes(nodes).map((client) => [client.nodeId, client]));
-  directory = await openDirectory({ clients, nodes, random: nodeRandom, clock: nodeClock, logger });
+  directory = await openDirectory({
+    clients,
+    nodes,
+    random: nodeRandom,
+    clock: nodeClock,
+    timers: nodeTimers,
+    logger,
+  });
   links = StorageLinks.open({
     clients,
     clusterId: directory.cluster.clusterId,
     computeId: 'test',
     computeUrl: 'http://127.0.0.1:0',
     clock: nodeClock,
+    timers: nodeTimers,
   });
 });
 
@@ -85,6 +94,7 @@ async function open(name: string): Promise<OpenVolume> {
     force: false,
     random: nodeRandom,
     clock: nodeClock,
+    timers: nodeTimers,
     crc32: nodeCrc32,
     logger,
   });
@@ -93,6 +103,7 @@ async function open(name: string): Promise<OpenVolume> {
     cluster: directory.cluster,
     links,
     clock: nodeClock,
+    timers: nodeTimers,
     random: nodeRandom,
     crc32: nodeCrc32,
     logger,

@@ -13,6 +13,10 @@ export class ManualClock implements Clock {
     return { monotonicMs: this.monotonicMs, wallMicros: this.wallMicros };
   }
 
+  uptimeMs(): number {
+    return this.monotonicMs;
+  }
+
   advance(ms: number): void {
     this.monotonicMs += ms;
     this.wallMicros += Math.round(ms * 1000);

@@ -1,6 +1,6 @@
 /** What every clock, source of chance and checksum must keep, whatever stands behind it. An adapter's test is one line. */
 import { expect, it } from 'vitest';
-import type { Clock, Crc32, Random } from '../../../src/env/env.ts';
+import type { Clock, Crc32, Random, Timers } from '../../../src/env/env.ts';
 
 export function clockContract(makeClock: () => Clock): void {
   it('never goes back in monotone time', () => {
@@ -18,6 +18,13 @@ export function clockContract(makeClock: () => Clock): void {
     expect(Number.isSafeInteger(wallMicros)).toBe(true);
     expect(wallMicros).toBeGreaterThan(1_600_000_000_000_000);
     expect(wallMicros).toBeLessThan(4_102_444_800_000_000);
+  });
+
+  it('tells since when the machine runs, never going back', () => {
+    const clock = makeClock();
+    const first = clock.uptimeMs();
+    expect(first).toBeGreaterThanOrEqual(0);
+    expect(clock.uptimeMs()).toBeGreaterThanOrEqual(first);
   });
 }
 
@@ -61,5 +68,42 @@ export function crc32Contract(crc32: Crc32): void {
     const wide = new Uint8Array(32).fill(0xff);
     wide.set(text, 7);
     expect(crc32(wide.subarray(7, 16))).toBe(0xcbf43926);
+  });
+}
+
+export function timersContract(makeTimers: () => Timers): void {
+  const passed = (timers: Timers, delayMs: number) =>
+    new Promise<void>((resolve) => timers.after(delayMs, resolve));
+
+  it('calls back once, later, in the order of the delays', async () => {
+    const timers = makeTimers();
+    const calls: string[] = [];
+    timers.after(20, () => calls.push('after 20'));
+    timers.after(1, () => calls.push('after 1'));
+    timers.soon(() => calls.push('soon'));
+    expect(calls).toEqual([]);
+    await passed(timers, 60);
+    expect(calls).toEqual(['soon', 'after 1', 'after 20']);
+  });
+
+  it('calls again and again until cancelled', async () => {
+    const timers = makeTimers();
+    let calls = 0;
+    const timer = timers.every(5, () => {
+      calls += 1;
+      if (calls === 3) timer.cancel();
+    });
+    await passed(timers, 100);
+    expect(calls).toBe(3);
+  });
+
+  it('does not call what was cancelled', async () => {
+    const timers = makeTimers();
+    const calls: string[] = [];
+    timers.after(5, () => calls.push('after')).cancel();
+    timers.every(5, () => calls.push('every')).cancel();
+    timers.soon(() => calls.push('soon')).cancel();
+    await passed(timers, 40);
+    expect(calls).toEqual([]);
   });
 }

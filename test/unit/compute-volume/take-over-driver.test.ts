@@ -14,6 +14,7 @@ import { openVolume } from '../../../compute-node/driver/open-volume.ts';
 import { takeOverVolume } from '../../../compute-node/driver/take-over.ts';
 import type { TakenOver } from '../../../compute-node/volume/taken-over.ts';
 import { nodeClock } from '../../../src/adapters/clock.ts';
+import { nodeTimers } from '../../../src/adapters/timers.ts';
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 import { nodeRandom } from '../../../src/adapters/random.ts';
@@ -49,6 +50,7 @@ async function join(transport: MemoryTransport, options: Partial<DirectoryOption
     nodes: TEST_NODES,
     random: nodeRandom,
     clock: nodeClock,
+    timers: nodeTimers,
     logger: silentLogger,
     timeoutMs: 1_500,
     ...options,
@@ -193,6 +195,7 @@ describe('registers', () => {
           clusterId: cluster.clusterId,
           random: nodeRandom,
           clock: nodeClock,
+          timers: nodeTimers,
         }),
     );
     const mine = rivals.map((registers, id) =>
@@ -224,6 +227,7 @@ describe('taking over', () => {
         timeoutMs: options.timeoutMs ?? 5_000,
         random: nodeRandom,
         clock: nodeClock,
+        timers: nodeTimers,
         crc32: nodeCrc32,
         logger: silentLogger,
       });
@@ -235,6 +239,7 @@ describe('taking over', () => {
         computeId,
         computeUrl: `http://${computeId}:8080`,
         clock: nodeClock,
+        timers: nodeTimers,
       });
       toClose.push(links);
       const volume = openVolume({
@@ -243,6 +248,7 @@ describe('taking over', () => {
         links,
         random: nodeRandom,
         clock: nodeClock,
+        timers: nodeTimers,
         crc32: nodeCrc32,
         logger: silentLogger,
       });
@@ -308,6 +314,7 @@ describe('taking over', () => {
       force: false,
       random: nodeRandom,
       clock: nodeClock,
+      timers: nodeTimers,
       crc32: nodeCrc32,
       logger: silentLogger,
     });

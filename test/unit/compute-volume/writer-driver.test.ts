@@ -7,6 +7,7 @@ import { takeOverVolume } from '../../../compute-node/driver/take-over.ts';
 import type { OpenVolume } from '../../../compute-node/volume/open-volume.ts';
 import type { WriterLimits } from '../../../compute-node/volume/writer-types.ts';
 import { nodeClock } from '../../../src/adapters/clock.ts';
+import { nodeTimers } from '../../../src/adapters/timers.ts';
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 import { nodeRandom } from '../../../src/adapters/random.ts';
@@ -34,7 +35,13 @@ type Links = { links?: StorageLinks; volumeName?: string };
 async function cluster(setting: Setting = {}) {
   const transport = new MemoryTransport();
   open.push(transport);
-  const common = { clients: transport.clients, random: nodeRandom, clock: nodeClock, logger: silentLogger };
+  const common = {
+    clients: transport.clients,
+    random: nodeRandom,
+    clock: nodeClock,
+    timers: nodeTimers,
+    logger: silentLogger,
+  };
   const directory = await openDirectory({
     ...common,
     nodes: TEST_NODES,
@@ -48,6 +55,7 @@ async function cluster(setting: Setting = {}) {
       computeId,
       computeUrl: `http://${computeId}`,
       clock,
+      timers: nodeTimers,
     });
     open.push(links);
     return links;
@@ -285,6 +293,7 @@ describe('the read lease', () => {
         const { monotonicMs, wallMicros } = nodeClock.now();
         return { monotonicMs, wallMicros: wallMicros + jumpMicros };
       },
+      uptimeMs: nodeClock.uptimeMs,
     };
     const volume = await openWriter('c1', { clock });
     await until(() => volume.status().hasReadLease);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Heartbeats, type HeartbeatMember } from '../../../compute-node/driver/heartbeats.ts';
+import { nodeTimers } from '../../../src/adapters/timers.ts';
 import type { StorageNodeClient, StreamHandlers } from '../../../src/env/transport.ts';
 import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
 import type { HeartbeatGrant, HeartbeatRequest, HeartbeatVolume } from '../../../src/messages/messages.ts';
@@ -66,6 +67,7 @@ function start(): Heartbeats {
     clusterId: 'cluster',
     computeId: 'c1',
     computeUrl: 'http://c1',
+    timers: nodeTimers,
     readClocks: () => ({ monotonicMs: nowMs, wallMs: nowMs, uptimeMs: nowMs }),
     intervalMs: 1_000_000,
   });

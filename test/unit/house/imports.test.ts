@@ -126,6 +126,18 @@ describe('house rules', () => {
     expect(broken).toEqual([]);
   });
 
+  it('drivers and the journal take clock, chance and timers through ports, so that the simulator runs them as they are', () => {
+    const driven = /^compute-node\/driver\/|^storage-node\/driver\/|^storage-node\/adapters\/journal\.ts$/;
+    const forbidden =
+      /\bDate\.now\b|\bnew Date\b|\bMath\.random\b|\b(set|clear)(Timeout|Interval|Immediate)\b|\bperformance\.*|node:(os|timers|crypto)/;
+    const broken = violations((file) =>
+      driven.test(file.path)
+        ? file.lines.flatMap((line, index) => (forbidden.test(line) ? [`${index + 1} ${line.trim()}`] : []))
+        : [],
+    );
+    expect(broken).toEqual([]);
+  });
+
   it('vendors are reached through adapters only', () => {
     const homes: Readonly<Record<string, RegExp>> = {
       level: /^storage-node\/adapters\//,

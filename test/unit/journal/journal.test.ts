@@ -5,6 +5,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
+import { nodeTimers } from '../../../src/adapters/timers.ts';
 import { SECTOR_BYTES } from '../../../storage-node/adapters/journal-disk.ts';
 import { Journal, type JournalOptions } from '../../../storage-node/adapters/journal.ts';
 import type { DurableOp, JournalRecovery } from '../../../storage-node/core/effects.ts';
@@ -56,6 +57,7 @@ class Bench {
     const { journal, recovery } = await Journal.open({
       disk: bench.disk,
       crc32: nodeCrc32,
+      timers: nodeTimers,
       flushStore: async () => {
         bench.flushes += 1;
         const given = [...bench.given];
@@ -310,6 +312,7 @@ describe('journal recovery', () => {
     const { recovery } = await Journal.open({
       disk,
       crc32: nodeCrc32,
+      timers: nodeTimers,
       flushStore: async () => {},
       onFatal: () => {},
     });

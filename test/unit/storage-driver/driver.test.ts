@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nodeClock } from '../../../src/adapters/clock.ts';
+import { nodeTimers } from '../../../src/adapters/timers.ts';
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import type { OutgoingReply } from '../../../src/adapters/grpc/server.ts';
 import { createLogger } from '../../../src/adapters/logger.ts';
@@ -102,10 +103,11 @@ async function rig(
   const disk = new MemoryJournalDisk(image);
   const fatal: Error[] = [];
   const failed = (error: Error): void => driver.fail(error);
-  const storeWriter = new StoreWriter(store, failed);
+  const storeWriter = new StoreWriter(store, nodeTimers, failed);
   const { journal, recovery } = await Journal.open({
     disk,
     crc32: nodeCrc32,
+    timers: nodeTimers,
     flushStore: () => storeWriter.written(),
     onFatal: failed,
   });
@@ -128,6 +130,7 @@ async function rig(
     gauges,
     peer: (nodeId) => (nodeId === peer.nodeId ? peer : null),
     clock: nodeClock,
+    timers: nodeTimers,
     logger: createLogger({ format: 'text', write: (line) => lines.push(line) }),
     onFatal: (error) => fatal.push(error),
   });
