@@ -56,6 +56,14 @@ type WriterState =
   | { readonly kind: 'closed' }
   | { readonly kind: 'deposed'; readonly by: Epoch };
 
+/** Refusals of a segment that lacks something else than the manifest. */
+const HAS_THE_MANIFEST: ReadonlySet<string> = new Set([
+  'DISK_FULL',
+  'OVERLOADED',
+  'QUARANTINED',
+  'UNAVAILABLE',
+]);
+
 export class VolumeWriter {
   readonly volume: VolumeId;
   readonly epoch: Epoch;
@@ -481,9 +489,7 @@ export class VolumeWriter {
   private onRefusal(lane: Lane, refusal: Refusal, nowMs: number): void {
     if (lane.isPaused(nowMs)) return;
     lane.pause(nowMs);
-    if (refusal.code !== 'DISK_FULL' && refusal.code !== 'OVERLOADED' && refusal.code !== 'QUARANTINED') {
-      if (lane.install === 'done') lane.install = 'needed';
-    }
+    if (lane.install === 'done' && !HAS_THE_MANIFEST.has(refusal.code)) lane.install = 'needed';
     this.log('warn', 'a storage node refused records', {
       node: lane.nodeId,
       pg: lane.pgIndex,

@@ -4,16 +4,18 @@
  * Invariants
  * 1. pgcl never regresses. It is reached only when four members' present incarnations report it or more.
  * 2. A member whose incarnation changes starts anew: what it acknowledged before its restart may be lost with it, so it counts again only
- *    by what it reports now. A report of an incarnation already left behind (a late message) changes nothing.
+ *    by what it reports now. A report of an earlier incarnation (a late message) changes nothing, also of one never heard of before: their
+ *    counters tell the order.
  */
 import { assert } from '../base/assert.ts';
+import { incarnationCounter } from '../log/incarnation.ts';
 import { NO_LSN, type Lsn, type NodeId } from '../log/lsn.ts';
 import { COPIES, WRITE_QUORUM } from './quorum.ts';
 
 interface Member {
   incarnation: string | null;
   scl: Lsn;
-  /** Incarnations this member had before; a handful over a writer's term. */
+  /** Incarnations this member had before, for those of one counter; a handful over a writer's term. */
   readonly retired: Set<string>;
 }
 
@@ -44,6 +46,7 @@ export class PgTracker {
     const member = this.byNode.get(node);
     if (member === undefined || member.retired.has(incarnation)) return false;
     if (member.incarnation !== incarnation) {
+      if (isEarlier(incarnation, member.incarnation)) return false;
       if (member.incarnation !== null) member.retired.add(member.incarnation);
       member.incarnation = incarnation;
       member.scl = scl;
@@ -82,4 +85,8 @@ export class PgTracker {
     }
     return advanced;
   }
+}
+
+function isEarlier(incarnation: string, present: string | null): boolean {
+  return present !== null && incarnationCounter(incarnation) < incarnationCounter(present);
 }

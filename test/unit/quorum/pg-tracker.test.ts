@@ -17,11 +17,12 @@ class DumbPgTracker {
     this.highest = Math.max(this.highest, sorted[3] as number);
   }
 
-  /** Highest SCL since the present incarnation appeared; incarnations are present in the order of their first appearance. */
+  /** Highest SCL of the present incarnation: the one with the highest counter; of two with one counter the one that appeared last. */
   sclOf(node: NodeId): number {
     const own = this.reports.filter((report) => report.node === node);
     const order = [...new Set(own.map((report) => report.incarnation))];
-    const present = order[order.length - 1];
+    const newest = Math.max(0, ...order.map((incarnation) => Number.parseInt(incarnation, 10)));
+    const present = order.findLast((incarnation) => Number.parseInt(incarnation, 10) === newest);
     return Math.max(0, ...own.filter((report) => report.incarnation === present).map((report) => report.scl));
   }
 
@@ -74,6 +75,28 @@ describe('PgTracker', () => {
     expect(tracker.incarnationOf(A1)).toBe('second');
   });
 
+  it('passes over a late message of an incarnation between two that it heard of', () => {
+    const tracker = new PgTracker(NODES);
+    tracker.report(A1, '5.a', toLsn(30));
+    tracker.report(A1, '7.c', toLsn(4));
+    expect(tracker.report(A1, '6.b', toLsn(50))).toBe(false);
+    expect(tracker.sclOf(A1)).toBe(4);
+    tracker.report(A1, '7.c', toLsn(9));
+    expect(tracker.sclOf(A1)).toBe(9);
+    // As numbers, not as text.
+    tracker.report(A1, '10.d', toLsn(2));
+    expect(tracker.incarnationOf(A1)).toBe('10.d');
+  });
+
+  it('takes another seed of the same counter for another life', () => {
+    const tracker = new PgTracker(NODES);
+    tracker.report(A1, '7.c', toLsn(30));
+    tracker.report(A1, '7.x', toLsn(4));
+    expect(tracker.sclOf(A1)).toBe(4);
+    tracker.report(A1, '7.c', toLsn(30));
+    expect(tracker.sclOf(A1)).toBe(4);
+  });
+
   it('passes over nodes that are no members', () => {
     const tracker = new PgTracker(NODES);
     for (const node of ['x', 'y', 'z', 'w'])
@@ -89,7 +112,7 @@ describe('PgTracker', () => {
 
   it('agrees with its dumb twin', () => {
     const reports = fc.array(
-      fc.tuple(fc.constantFrom(...NODES), fc.constantFrom('1', '1', '1', '2', '3'), fc.nat(30)),
+      fc.tuple(fc.constantFrom(...NODES), fc.constantFrom('1', '1', '1', '2.a', '2.b', '3'), fc.nat(30)),
       { maxLength: 60, size: 'max' },
     );
     fc.assert(

@@ -278,8 +278,7 @@ class DumbVolume {
 
   private presentScl(pg: number, node: number): number {
     const own = this.reports.filter((report) => report.pg === pg && report.node === node);
-    const order = [...new Set(own.map((report) => report.incarnation))];
-    const present = order[order.length - 1];
+    const present = String(Math.max(...own.map((report) => Number(report.incarnation))));
     return Math.max(0, ...own.filter((report) => report.incarnation === present).map((report) => report.scl));
   }
 }
