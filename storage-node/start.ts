@@ -12,14 +12,10 @@ import { nodeTimers } from '../src/adapters/timers.ts';
 import type { NodeId } from '../src/log/lsn.ts';
 import { openDataDirectory } from './adapters/data-directory.ts';
 import { FileJournalDisk } from './adapters/journal-disk.ts';
-import { Journal } from './adapters/journal.ts';
 import { LevelStore } from './adapters/level-store.ts';
 import { type CheckedConfig, checkConfig, type StorageNodeConfig } from './config.ts';
-import { StorageNodeCore } from './core/node.ts';
-import { StorageNodeDriver } from './driver/driver.ts';
+import { assembleNode } from './driver/assemble.ts';
 import { Gauges } from './driver/gauges.ts';
-import { readMarker, writeMarker } from './driver/journal-marker.ts';
-import { StoreWriter } from './driver/store-writer.ts';
 import { keepHeapSmall } from './memory.ts';
 
 export interface RunningStorageNode {
@@ -59,22 +55,8 @@ async function start(
   const directory = await openDataDirectory(config.dataDir, nodeId);
   const store = await LevelStore.open(directory.storePath);
   opened.push(() => store.close());
-  const storeWriter = new StoreWriter(store, nodeTimers, (error) => failed(error));
   const disk = await FileJournalDisk.open(directory.journalPath, config.journalBytes);
   opened.push(() => disk.close());
-  const { journal, recovery } = await Journal.open({
-    disk,
-    crc32: nodeCrc32,
-    timers: nodeTimers,
-    flushStore: async () => {
-      await storeWriter.written();
-      await store.flush();
-    },
-    onEntry: (sequence) => writeMarker(storeWriter, sequence),
-    rememberedSequence: await readMarker(store),
-    onFatal: (error) => failed(error),
-  });
-
   const gauges = new Gauges(
     directory.path,
     nodeTimers,
@@ -88,30 +70,26 @@ async function start(
   }
   opened.push(async () => closeAll(peers.values()));
 
-  const core = new StorageNodeCore({
-    nodeId,
-    az: config.az,
-    peers: config.nodes,
-    leaseTermMs: config.leaseTermMs,
-    crc32: nodeCrc32,
-    buildVersion: BUILD_VERSION,
-    limits: config.coreLimits,
-  });
-  const driver = new StorageNodeDriver({
-    core,
-    journal,
+  const { driver, journal, storeWriter, recovery } = await assembleNode({
+    node: {
+      nodeId,
+      az: config.az,
+      peers: config.nodes,
+      leaseTermMs: config.leaseTermMs,
+      crc32: nodeCrc32,
+      buildVersion: BUILD_VERSION,
+      limits: config.coreLimits,
+    },
     store,
-    storeWriter,
+    journalDisk: disk,
     gauges,
     peer: (peer) => peers.get(peer) ?? null,
+    crc32: nodeCrc32,
     clock: nodeClock,
     timers: nodeTimers,
     logger,
     onFatal: fatal,
   });
-  function failed(error: Error): void {
-    driver.fail(error);
-  }
 
   const server = await StorageNodeServer.listen(config.listen, driver);
   opened.push(() => server.close());

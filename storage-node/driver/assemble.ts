@@ -1,0 +1,75 @@
+/**
+ * A storage node out of its parts: journal, store's writer, core and driver, joined over whatever disks, network, clock and timers it is given.
+ * The process gives it real ones (start.ts), the simulator others: what lies between them is the same code.
+ */
+import type { Logger } from '../../src/adapters/logger.ts';
+import type { Clock, Crc32, KvStore, Timers } from '../../src/env/env.ts';
+import { Journal } from '../adapters/journal.ts';
+import type { JournalDisk } from '../adapters/journal-disk.ts';
+import type { JournalRecovery } from '../core/effects.ts';
+import { StorageNodeCore } from '../core/node.ts';
+import type { NodeOptions } from '../core/context.ts';
+import { StorageNodeDriver, type DriverOptions } from './driver.ts';
+import { readMarker, writeMarker } from './journal-marker.ts';
+import { StoreWriter } from './store-writer.ts';
+
+/** The store with what the journal needs of it before it reuses ring space. */
+export interface FlushableStore extends KvStore {
+  /** All that was written so far is durable when this returns, whatever becomes of the store's own log. */
+  flush(): Promise<void>;
+}
+
+export interface NodeParts {
+  readonly node: NodeOptions;
+  readonly store: FlushableStore;
+  readonly journalDisk: JournalDisk;
+  readonly gauges: DriverOptions['gauges'];
+  readonly peer: DriverOptions['peer'];
+  readonly crc32: Crc32;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly onFatal: (error: Error) => void;
+}
+
+export interface AssembledNode {
+  readonly core: StorageNodeCore;
+  readonly driver: StorageNodeDriver;
+  readonly journal: Journal;
+  readonly storeWriter: StoreWriter;
+  /** For the driver's start. */
+  readonly recovery: JournalRecovery;
+}
+
+/** Reads what the disks hold. Nothing runs until the driver is started with what was recovered. */
+export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
+  const { store, clock, timers, crc32, logger, onFatal } = parts;
+  const failed = (error: Error): void => driver.fail(error);
+  const storeWriter = new StoreWriter(store, timers, failed);
+  const { journal, recovery } = await Journal.open({
+    disk: parts.journalDisk,
+    crc32,
+    timers,
+    flushStore: async () => {
+      await storeWriter.written();
+      await store.flush();
+    },
+    onEntry: (sequence) => writeMarker(storeWriter, sequence),
+    rememberedSequence: await readMarker(store),
+    onFatal: failed,
+  });
+  const core = new StorageNodeCore(parts.node);
+  const driver = new StorageNodeDriver({
+    core,
+    journal,
+    store,
+    storeWriter,
+    gauges: parts.gauges,
+    peer: parts.peer,
+    clock,
+    timers,
+    logger,
+    onFatal,
+  });
+  return { core, driver, journal, storeWriter, recovery };
+}
