@@ -1,172 +1,95 @@
 /**
- * The faults of a chaos round: a schedule drawn from a seed of kills (SIGKILL) and pauses (SIGSTOP, later SIGCONT) of single processes, of
- * zones, of majorities, of everything at once, each undone after a random time.
+ * Faults drawn from a seed: kills (SIGKILL), pauses (SIGSTOP, later SIGCONT), stops, and, where the disks have a power supply, power cuts; of
+ * single processes, of zones, of majorities, of everything at once; each undone after a random time.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { azOf, type RealCluster, STORAGE_NODES, type StorageNodeName } from '../support/real-cluster.ts';
+import { STORAGE_NODES, type StorageNodeName } from '../support/real-cluster.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
+import { ALL, COMPUTE_NODES, isCompute, type Stage, zoneOf } from './stage.ts';
 
-const COMPUTE_NODES = ['compute-1', 'compute-2'] as const;
-type ProcessName = StorageNodeName | (typeof COMPUTE_NODES)[number];
+export interface MayhemOptions {
+  readonly stage: Stage;
+  readonly random: SeededRandom;
+  /** Share of the faults that are power cuts. */
+  readonly powerShare: number;
+  readonly isOver: () => boolean;
+  /** All runs again; resolves when the load is served again. */
+  readonly onHealed: () => Promise<void>;
+}
 
-/** A compute node cannot start while too few storage nodes answer. */
-const START_ATTEMPTS = 10;
-/** For the last commits, with or without a quorum (`commitTimeoutMs` of the round), and the rest. */
-const STOP_LIMIT_MS = 15_000;
+/** Longest pause before a fault is undone, and before the next. */
+const MAX_PAUSE_MS = 600;
 
-export class Mayhem {
-  readonly #cluster: RealCluster;
-  readonly #random: SeededRandom;
-  readonly #isOver: () => boolean;
-  readonly #report: (violation: string) => void;
-  readonly #killed = new Set<ProcessName>();
-  readonly #paused = new Set<ProcessName>();
-  /** What was done, in order. */
-  readonly story: string[] = [];
-  readonly #startedMs = performance.now();
-  faults = 0;
-
-  constructor(options: {
-    readonly cluster: RealCluster;
-    readonly random: SeededRandom;
-    readonly isOver: () => boolean;
-    readonly report: (violation: string) => void;
-  }) {
-    this.#cluster = options.cluster;
-    this.#random = options.random;
-    this.#isOver = options.isOver;
-    this.#report = options.report;
-  }
-
-  async run(): Promise<void> {
-    while (!this.#isOver()) {
-      await this.#fault();
-      await sleep(this.#random.below(1_200));
-      if (this.#random.chance(0.7)) await this.heal();
-      else await this.#healSome();
-      await sleep(this.#random.below(1_200));
+export async function mayhem(options: MayhemOptions): Promise<void> {
+  const { stage, random, isOver, onHealed } = options;
+  while (!isOver()) {
+    if (random.chance(options.powerShare)) await cutPower(stage, random);
+    else await fault(stage, random);
+    await stage.sleep(random.below(MAX_PAUSE_MS));
+    if (random.chance(0.7)) {
+      await stage.heal();
+      await onHealed();
+    } else {
+      await healSome(stage, random);
     }
-    await this.heal();
+    await stage.sleep(random.below(MAX_PAUSE_MS));
   }
+  await stage.heal();
+}
 
-  /** Everything runs again. */
-  async heal(): Promise<void> {
-    for (const name of [...this.#paused]) await this.#resume(name);
-    const killed = [...this.#killed];
-    await Promise.all(killed.filter((name) => !isCompute(name)).map((name) => this.#start(name)));
-    await Promise.all(killed.filter(isCompute).map((name) => this.#start(name)));
-  }
+async function healSome(stage: Stage, random: SeededRandom): Promise<void> {
+  for (const name of stage.paused) if (random.chance(0.5)) await stage.resume(name);
+  for (const name of stage.killed) if (!isCompute(name) && random.chance(0.5)) await stage.start(name);
+}
 
-  async #healSome(): Promise<void> {
-    for (const name of [...this.#paused]) if (this.#random.chance(0.5)) await this.#resume(name);
-    for (const name of [...this.#killed]) {
-      if (!isCompute(name) && this.#random.chance(0.5)) await this.#start(name);
+async function fault(stage: Stage, random: SeededRandom): Promise<void> {
+  const one = random.pick(STORAGE_NODES);
+  const zone = zoneOf(one);
+  const some = STORAGE_NODES.filter(() => random.chance(0.5));
+  const compute = random.pick(COMPUTE_NODES);
+  switch (random.below(13)) {
+    case 0:
+    case 1:
+      return stage.kill([one]);
+    case 2:
+      return stage.kill(zone);
+    case 3:
+      return stage.kill(some);
+    case 4:
+      return stage.kill(ALL);
+    case 5:
+      return stage.kill(STORAGE_NODES);
+    case 6:
+      return stage.pause(zone);
+    case 7:
+      return stage.pause(some);
+    case 8:
+      return stage.kill([compute]);
+    case 9:
+    case 10: {
+      // Long enough for the other compute node to take over.
+      await stage.pause([random.pick(COMPUTE_NODES)]);
+      return stage.sleep(1_000 + random.below(2_500));
     }
-  }
-
-  async #fault(): Promise<void> {
-    this.faults += 1;
-    const random = this.#random;
-    const one = random.pick(STORAGE_NODES);
-    const zone = STORAGE_NODES.filter((node) => azOf(node) === azOf(one));
-    const some = STORAGE_NODES.filter(() => random.chance(0.5));
-    const compute = random.pick(COMPUTE_NODES);
-    switch (random.below(13)) {
-      case 0:
-      case 1:
-        return this.#kill([one]);
-      case 2:
-        return this.#kill(zone);
-      case 3:
-        return this.#kill(some);
-      case 4:
-        return this.#kill([...STORAGE_NODES, ...COMPUTE_NODES]);
-      case 5:
-        return this.#kill([...STORAGE_NODES]);
-      case 6:
-        return this.#pause(zone);
-      case 7:
-        return this.#pause(some);
-      case 8:
-        return this.#kill([compute]);
-      case 9:
-      case 10:
-        return this.#pauseWriter();
-      case 11:
-        return this.#stop(random.chance(0.5) ? compute : one);
-      default:
-        return this.#kill([compute, one]);
-    }
-  }
-
-  /** Long enough for the other compute node to take over. */
-  async #pauseWriter(): Promise<void> {
-    await this.#pause([this.#random.pick(COMPUTE_NODES)]);
-    await sleep(1_000 + this.#random.below(2_500));
-  }
-
-  async #kill(names: readonly ProcessName[]): Promise<void> {
-    const alive = names.filter((name) => !this.#killed.has(name));
-    this.tell(`kill ${alive.join(' ')}`);
-    await Promise.all(
-      alive.map(async (name) => {
-        this.#paused.delete(name);
-        this.#killed.add(name);
-        if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGKILL');
-      }),
-    );
-  }
-
-  /** As an operator does it: it hardens what it has and hands its lease back. */
-  async #stop(name: ProcessName): Promise<void> {
-    if (this.#killed.has(name) || this.#paused.has(name)) return;
-    this.tell(`stop ${name}`);
-    this.#killed.add(name);
-    const startMs = performance.now();
-    if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGTERM');
-    const tookMs = performance.now() - startMs;
-    if (tookMs > STOP_LIMIT_MS) this.#report(`${name} took ${Math.round(tookMs)} ms to stop`);
-  }
-
-  async #pause(names: readonly ProcessName[]): Promise<void> {
-    const alive = names.filter((name) => !this.#killed.has(name) && !this.#paused.has(name));
-    this.tell(`pause ${alive.join(' ')}`);
-    for (const name of alive) {
-      if (!this.#cluster.isRunning(name)) continue;
-      this.#paused.add(name);
-      await this.#cluster.signal(name, 'SIGSTOP');
-    }
-  }
-
-  async #resume(name: ProcessName): Promise<void> {
-    this.tell(`resume ${name}`);
-    this.#paused.delete(name);
-    if (this.#cluster.isRunning(name)) await this.#cluster.signal(name, 'SIGCONT');
-  }
-
-  async #start(name: ProcessName): Promise<void> {
-    this.tell(`start ${name}`);
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        if (isCompute(name)) await this.#cluster.startCompute(name);
-        else await this.#cluster.startStorage(name);
-        break;
-      } catch (error) {
-        if (!isCompute(name) || attempt === START_ATTEMPTS) throw error;
-        const lastWords = String(error).trimEnd().split('\n').at(-1) ?? '';
-        if (!lastWords.includes('"code":"NO_QUORUM"')) this.#report(`${name} did not start: ${lastWords}`);
-        await sleep(200);
-      }
-    }
-    this.#killed.delete(name);
-  }
-
-  /** Adds to the story. */
-  tell(what: string): void {
-    this.story.push(`${((performance.now() - this.#startedMs) / 1_000).toFixed(1)} s: ${what}`);
+    case 11:
+      return stage.stop(random.chance(0.5) ? compute : one);
+    default:
+      return stage.kill([compute, one]);
   }
 }
 
-function isCompute(name: ProcessName): name is (typeof COMPUTE_NODES)[number] {
-  return name.startsWith('compute');
+/** One machine, two, a zone, any, all six at once; now and then the compute nodes as well. */
+async function cutPower(stage: Stage, random: SeededRandom): Promise<void> {
+  const one = random.pick(STORAGE_NODES);
+  const nodes = [
+    [one],
+    STORAGE_NODES.filter((node) => node === one || random.chance(0.2)),
+    zoneOf(one),
+    STORAGE_NODES.filter(() => random.chance(0.6)),
+    STORAGE_NODES,
+    STORAGE_NODES,
+  ][random.below(6)] as readonly StorageNodeName[];
+  const notices = random.chance(0.5);
+  const dark = random.chance(0.3) ? stage.kill(COMPUTE_NODES) : null;
+  await stage.cutPower(nodes.length === 0 ? [one] : nodes, { notices });
+  await dark;
 }
