@@ -1,15 +1,17 @@
 /** The work per commit in the writer's trackers: three records sent, six segments' acknowledgements in, VDL out. */
 import { type NodeId, NO_LSN, toLsn, toPgIndex } from '../../src/log/lsn.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import type { MicroTask } from './task.ts';
 
 const NODES = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'] as NodeId[];
+const SINGLE = QuorumSet.of({ members: NODES, proposed: null });
 const RECORDS_PER_MTR = 3;
 const BACKLOG_MTRS = 1000;
 
 function trackerOf(pgCount: number): VolumeTracker {
   const tracker = new VolumeTracker(toLsn(1));
-  for (let pg = 0; pg < pgCount; pg += 1) tracker.addPg(toPgIndex(pg), NODES, NO_LSN);
+  for (let pg = 0; pg < pgCount; pg += 1) tracker.addPg(toPgIndex(pg), SINGLE, NO_LSN);
   return tracker;
 }
 
@@ -24,7 +26,7 @@ function sendMtr(tracker: VolumeTracker, pgCount: number): void {
 function ackAll(tracker: VolumeTracker, pgCount: number): void {
   for (const node of NODES) {
     for (let pg = 0; pg < pgCount; pg += 1) {
-      tracker.onScl(toPgIndex(pg), node, 'incarnation', tracker.lastSentLsnOf(toPgIndex(pg)));
+      tracker.onScl(toPgIndex(pg), node, 'incarnation', tracker.lastSentLsnOf(toPgIndex(pg)), true);
     }
   }
 }

@@ -97,9 +97,9 @@ export class Installing {
       target.problem = outcome.message;
       return;
     }
-    const { installed, scl, incarnation, refusal } = outcome.body;
+    const { installed, scl, incarnation, refusal, hydrated } = outcome.body;
     if (installed) {
-      target.installed = { pg: target.pg, nodeId: target.node, scl, incarnation };
+      target.installed = { pg: target.pg, nodeId: target.node, scl, incarnation, hydrated };
       return;
     }
     target.problem = describeRefusal(refusal);

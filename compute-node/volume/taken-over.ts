@@ -23,5 +23,6 @@ export interface TakenOver {
     readonly nodeId: NodeId;
     readonly scl: Lsn;
     readonly incarnation: string;
+    readonly hydrated: boolean;
   }[];
 }

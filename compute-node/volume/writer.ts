@@ -27,6 +27,7 @@ import type {
   InstallReply,
   Refusal,
 } from '../../src/messages/messages.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
@@ -51,6 +52,9 @@ const DEFAULT_LIMITS: WriterLimits = {
 };
 /** An engine that hands over MTRs although it was told to wait is refused past this many times the bound. */
 const HARD_BOUND_FACTOR = 16;
+/** A segment's own word, under this epoch. */
+type SclReport = Pick<AppendReply, 'incarnation' | 'scl' | 'hydrated'>;
+
 type WriterState =
   | { readonly kind: 'open' }
   | { readonly kind: 'closed' }
@@ -109,12 +113,12 @@ export class VolumeWriter {
     this.head = takenOver.vdl;
     this.lastCommitTimeMicros = takenOver.lastCommitTimeMicros;
     for (const config of manifest.pgs) this.addStream(config, takenOver.tails[config.pg] ?? NO_LSN, true);
-    for (const { pg, nodeId, scl, incarnation } of takenOver.installed) {
+    for (const { pg, nodeId, scl, incarnation, hydrated } of takenOver.installed) {
       const lane = this.streams[pg]?.laneOf(nodeId);
       if (lane === undefined) continue;
       lane.install = 'done';
       lane.onScl(incarnation, scl, 0);
-      this.tracker.onScl(pg, nodeId, incarnation, scl);
+      this.tracker.onScl(pg, nodeId, incarnation, scl, hydrated);
     }
   }
 
@@ -309,8 +313,9 @@ export class VolumeWriter {
   }
 
   private addStream(config: PgConfig, tail: Lsn, isCommitted: boolean): void {
-    this.tracker.addPg(config.pg, config.members, tail);
-    const links = config.members.map((member) => this.linkOf(member));
+    const quorum = QuorumSet.of(config);
+    this.tracker.addPg(config.pg, quorum, tail);
+    const links = quorum.nodes.map((node) => this.linkOf(node));
     this.streams.push(new PgStream(this.term, config, links, isCommitted));
     this.hardeningOf.push(0);
   }
@@ -444,7 +449,7 @@ export class VolumeWriter {
     if (lane === undefined || this.isDeposing(reply.refusal)) return;
     if (reply.installed && reply.refusal === null) {
       lane.install = 'done';
-      this.onScl(lane, reply.incarnation, reply.scl, nowMs);
+      this.onScl(lane, reply, nowMs);
     } else this.onInstallFailed(nodeId, pg, nowMs);
   }
 
@@ -478,7 +483,7 @@ export class VolumeWriter {
     const lane = this.streams[reply.pg]?.laneOf(nodeId);
     if (lane === undefined) return;
     if (reply.refusal === null) {
-      this.onScl(lane, reply.incarnation, reply.scl, nowMs);
+      this.onScl(lane, reply, nowMs);
       return;
     }
     if (this.isDeposing(reply.refusal)) return;
@@ -509,17 +514,17 @@ export class VolumeWriter {
     }
     for (const { pg, scl, verified } of grant.pgs) {
       const lane = this.streams[pg]?.laneOf(nodeId);
-      if (lane !== undefined && verified) this.onScl(lane, incarnation, scl, nowMs);
+      if (lane !== undefined && verified) this.onScl(lane, { incarnation, scl, hydrated: true }, nowMs);
     }
   }
 
-  private onScl(lane: Lane, incarnation: string, scl: Lsn, nowMs: number): void {
+  private onScl(lane: Lane, { incarnation, scl, hydrated }: SclReport, nowMs: number): void {
     const pg = lane.pgIndex as PgIndex;
     const stream = this.streams[pg]!;
     const before = this.tracker.vdl;
     // An SCL past what was sent proves nothing, and one of an incarnation left behind is stale: neither moves the lane.
     if (scl > this.tracker.lastSentLsnOf(pg)) return;
-    const { vcl, vdl } = this.tracker.onScl(pg, lane.nodeId, incarnation, scl);
+    const { vcl, vdl } = this.tracker.onScl(pg, lane.nodeId, incarnation, scl, hydrated);
     const known = this.tracker.pgTracker(pg);
     if (known.incarnationOf(lane.nodeId) !== incarnation) return;
     lane.onScl(incarnation, scl, nowMs);

@@ -31,6 +31,10 @@ export interface AppendReply {
   readonly scl: Lsn;
   readonly incarnation: string;
   readonly refusal: Refusal | null;
+  /** The segment holds all history below its SCL: only then its SCL counts. */
+  readonly hydrated: boolean;
+  /** Of the PG's members, as installed in the segment. */
+  readonly configVersion: number;
 }
 
 export interface ReadPagesRequest {
@@ -75,11 +79,19 @@ export interface HeartbeatRequest {
   readonly volumes: readonly HeartbeatVolume[];
 }
 
+export interface SegmentGrant {
+  readonly pg: PgIndex;
+  readonly scl: Lsn;
+  /** Neither in quarantine nor hydrating. */
+  readonly verified: boolean;
+  readonly configVersion: number;
+}
+
 export interface HeartbeatGrant {
   readonly volume: VolumeId;
   readonly epoch: Epoch;
   readonly granted: boolean;
-  readonly pgs: readonly { readonly pg: PgIndex; readonly scl: Lsn; readonly verified: boolean }[];
+  readonly pgs: readonly SegmentGrant[];
   readonly refusal: Refusal | null;
 }
 
@@ -189,6 +201,7 @@ export interface InstallReply {
   readonly scl: Lsn;
   readonly incarnation: string;
   readonly refusal: Refusal | null;
+  readonly hydrated: boolean;
 }
 
 export interface PullRecordsRequest {

@@ -1,39 +1,35 @@
 /**
- * How complete one protection group is: six segments' SCLs in, PGCL out.
+ * How complete one protection group is: its segments' SCLs in, PGCL out.
  *
  * Invariants
- * 1. pgcl never regresses. It is reached only when four members' present incarnations report it or more.
+ * 1. pgcl never regresses. It is reached only when the present incarnations of a write quorum (of each member set) report it or more.
  * 2. A member whose incarnation changes starts anew: what it acknowledged before its restart may be lost with it, so it counts again only
  *    by what it reports now. A report of an earlier incarnation (a late message) changes nothing, also of one never heard of before: their
  *    counters tell the order.
+ * 3. A segment that is not hydrated lacks history below what it reports: it counts for nothing.
  */
-import { assert } from '../base/assert.ts';
 import { incarnationCounter } from '../log/incarnation.ts';
 import { NO_LSN, type Lsn, type NodeId } from '../log/lsn.ts';
-import { COPIES, WRITE_QUORUM } from './quorum.ts';
+import type { QuorumSet } from './quorum-set.ts';
 
 interface Member {
   incarnation: string | null;
+  /** What counts of its reports: NO_LSN until it is hydrated. */
   scl: Lsn;
-  /** Incarnations this member had before, for those of one counter; a handful over a writer's term. */
+  isHydrated: boolean;
+  /** Incarnations this member had before, for those of one counter; a handful over a writer's term. Kept when it leaves. */
   readonly retired: Set<string>;
 }
 
 export class PgTracker {
-  readonly members: readonly NodeId[];
-  private readonly byNode: ReadonlyMap<NodeId, Member>;
+  private deciders: QuorumSet;
+  private readonly byNode = new Map<NodeId, Member>();
   private reached: Lsn;
 
   /** `pgcl`: what is known complete from the start (after a take-over: tail(PG, closing LSN); for a fresh PG: NO_LSN). */
-  constructor(members: readonly NodeId[], pgcl: Lsn = NO_LSN) {
-    assert(
-      new Set(members).size === COPIES,
-      `a protection group has ${COPIES} different members: ${members.join(', ')}`,
-    );
-    this.members = [...members];
-    this.byNode = new Map(
-      members.map((node) => [node, { incarnation: null, scl: NO_LSN, retired: new Set<string>() }]),
-    );
+  constructor(quorum: QuorumSet, pgcl: Lsn = NO_LSN) {
+    this.deciders = quorum;
+    this.addMembers();
     this.reached = pgcl;
   }
 
@@ -41,20 +37,37 @@ export class PgTracker {
     return this.reached;
   }
 
+  get quorum(): QuorumSet {
+    return this.deciders;
+  }
+
+  /** The members change, or are about to. What those that stay have reported goes on counting. Returns true when PGCL advanced. */
+  setQuorum(quorum: QuorumSet): boolean {
+    for (const [node, member] of this.byNode) {
+      // One that left and comes back is a newcomer; which of its incarnations are over stays known.
+      if (this.deciders.has(node)) continue;
+      member.scl = NO_LSN;
+      member.isHydrated = false;
+    }
+    this.deciders = quorum;
+    this.addMembers();
+    return this.advance();
+  }
+
   /** A segment's own report, made under the writer's epoch. Returns true when PGCL advanced. */
-  report(node: NodeId, incarnation: string, scl: Lsn): boolean {
+  report(node: NodeId, incarnation: string, scl: Lsn, isHydrated: boolean): boolean {
     const member = this.byNode.get(node);
     if (member === undefined || member.retired.has(incarnation)) return false;
+    const counted = isHydrated ? scl : NO_LSN;
     if (member.incarnation !== incarnation) {
       if (isEarlier(incarnation, member.incarnation)) return false;
       if (member.incarnation !== null) member.retired.add(member.incarnation);
       member.incarnation = incarnation;
-      member.scl = scl;
-    } else if (scl > member.scl) {
-      member.scl = scl;
+      member.scl = counted;
     } else {
-      return false;
+      member.scl = isHydrated ? (Math.max(member.scl, counted) as Lsn) : counted;
     }
+    member.isHydrated = isHydrated;
     return this.advance();
   }
 
@@ -67,23 +80,23 @@ export class PgTracker {
     return this.byNode.get(node)?.incarnation ?? null;
   }
 
-  /** How many members have reported `lsn` or more: whether a stream may be dropped, whom a read may ask. */
-  countAtLeast(lsn: Lsn): number {
-    let count = 0;
-    for (const member of this.byNode.values()) if (member.scl >= lsn) count += 1;
-    return count;
+  /** Whether its present incarnation has told that it is. */
+  isHydrated(node: NodeId): boolean {
+    return this.byNode.get(node)?.isHydrated ?? false;
+  }
+
+  private addMembers(): void {
+    for (const node of this.deciders.nodes) {
+      if (this.byNode.has(node)) continue;
+      this.byNode.set(node, { incarnation: null, scl: NO_LSN, isHydrated: false, retired: new Set() });
+    }
   }
 
   private advance(): boolean {
-    let advanced = false;
-    // PGCL is the largest SCL that four have reached: some member's own.
-    for (const { scl } of this.byNode.values()) {
-      if (scl > this.reached && this.countAtLeast(scl) >= WRITE_QUORUM) {
-        this.reached = scl;
-        advanced = true;
-      }
-    }
-    return advanced;
+    const reached = this.deciders.reachedByWriteQuorum((node) => this.sclOf(node)) as Lsn;
+    if (reached <= this.reached) return false;
+    this.reached = reached;
+    return true;
   }
 }
 

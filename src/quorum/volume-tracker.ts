@@ -8,7 +8,7 @@
  *
  * Invariants (asserted after every event)
  * 1. VDL ≤ VCL ≤ highest LSN sent; none of them regresses.
- * 2. VCL covers a record only when four segments of its own PG reported an SCL at or past it.
+ * 2. VCL covers a record only when a write quorum of its own PG reported an SCL at or past it.
  * 3. VDL is a CPL ≤ VCL, or the head run's first − 1.
  * 4. tail(pg) is the PG's last record ≤ VDL.
  * An SCL beyond what was ever sent to its PG proves nothing and is passed over: were it believed, records sent later would count as held.
@@ -16,6 +16,7 @@
 import { assert } from '../base/assert.ts';
 import type { Lsn, NodeId, PgIndex } from '../log/lsn.ts';
 import { PgTracker } from './pg-tracker.ts';
+import type { QuorumSet } from './quorum-set.ts';
 
 export interface DurablePoint {
   readonly vcl: Lsn;
@@ -48,10 +49,16 @@ export class VolumeTracker {
   }
 
   /** PGs come in order of their index. `tail`: the PG's last record before this run, NO_LSN when it has none. */
-  addPg(pg: PgIndex, members: readonly NodeId[], tail: Lsn): void {
+  addPg(pg: PgIndex, quorum: QuorumSet, tail: Lsn): void {
     assert(pg === this.pgs.length, `PG ${pg} added after ${this.pgs.length} others`);
     assert(tail <= this.point.vdl || tail === 0, `tail ${tail} of PG ${pg} lies above VDL ${this.point.vdl}`);
-    this.pgs.push({ tracker: new PgTracker(members, tail), lastSentLsn: tail, tailAtVdl: tail });
+    this.pgs.push({ tracker: new PgTracker(quorum, tail), lastSentLsn: tail, tailAtVdl: tail });
+  }
+
+  /** Another rule for the PG from now on (see PgTracker.setQuorum). Returns the durable point, as onScl does. */
+  setQuorum(pg: PgIndex, quorum: QuorumSet): DurablePoint {
+    if (this.stateOf(pg).tracker.setQuorum(quorum)) this.advance();
+    return this.point;
   }
 
   get vcl(): Lsn {
@@ -113,10 +120,10 @@ export class VolumeTracker {
   /**
    * A segment's own report under the writer's epoch. Returns the durable point: the same object as long as neither VCL nor VDL moved.
    */
-  onScl(pg: PgIndex, node: NodeId, incarnation: string, scl: Lsn): DurablePoint {
+  onScl(pg: PgIndex, node: NodeId, incarnation: string, scl: Lsn, isHydrated: boolean): DurablePoint {
     const state = this.pgs[pg];
     if (state === undefined || scl > state.lastSentLsn) return this.point;
-    if (state.tracker.report(node, incarnation, scl)) this.advance();
+    if (state.tracker.report(node, incarnation, scl, isHydrated)) this.advance();
     return this.point;
   }
 

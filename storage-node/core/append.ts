@@ -56,7 +56,11 @@ export function onAppend(ctx: NodeContext, { to, body }: Request<'append'>): voi
 }
 
 function ackOf(segment: Segment, incarnation: string, { volume, pg, epoch }: AppendRequest): NodeReply {
-  return { method: 'append', body: { volume, pg, epoch, scl: segment.scl, incarnation, refusal: null } };
+  const { scl, isHydrated: hydrated, configVersion } = segment;
+  return {
+    method: 'append',
+    body: { volume, pg, epoch, scl, incarnation, refusal: null, hydrated, configVersion },
+  };
 }
 
 function whyNoAuthority(segment: Segment, body: AppendRequest): Refusal | null {

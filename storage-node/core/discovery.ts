@@ -8,7 +8,7 @@ import type { NodeContext } from './context.ts';
 import { adoptManifest } from './gossip.ts';
 import { type Program, callPeer } from './program.ts';
 import { addSegment, readManifest } from './takeover.ts';
-import { configOf } from './manifests.ts';
+import { hostsOf } from './manifests.ts';
 
 /** Returns whether `peer` has told all it knows. */
 export function* discoverFrom(ctx: NodeContext, peer: NodeId): Program<boolean> {
@@ -51,7 +51,7 @@ function* adoptFrom(
   if (answer.body.manifest.length === 0) return true;
   const manifest = readManifest(answer.body.manifest);
   if (manifest === null || manifest.volume !== volume) return false;
-  if (configOf(manifest, pg)?.members.includes(ctx.options.nodeId) !== true) return true;
+  if (!hostsOf(manifest, pg).includes(ctx.options.nodeId)) return true;
   const segment = ctx.segments.get(volume, pg) ?? addSegment(ctx, volume, pg);
   ctx.persist(adoptManifest(ctx, segment, peer, answer.body.manifest), []);
   ctx.log('info', 'heard of a segment that is missing here', { segment: segment.name, peer });

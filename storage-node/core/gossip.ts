@@ -21,7 +21,7 @@ import { sameBytes } from '../../src/register/bytes.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
-import { compareManifests, configOf, peersOf, whyNotExtends } from './manifests.ts';
+import { compareManifests, hostsOf, peersOf, whyNotExtends } from './manifests.ts';
 import { type Program, callPeer, readRange } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
 import type { Segment } from './segment.ts';
@@ -120,7 +120,7 @@ export function adoptManifest(
   const manifest = readManifest(bytes);
   if (manifest === null || manifest.volume !== segment.volume) return [];
   if (compareEpochs(manifest.epoch, segment.promised) < 0) return [];
-  if (configOf(manifest, segment.pg)?.members.includes(ctx.options.nodeId) !== true) return [];
+  if (!hostsOf(manifest, segment.pg).includes(ctx.options.nodeId)) return [];
   if (known !== null) {
     if (compareManifests(manifest, known.value) <= 0) return [];
     const fault = whyNotExtends(known.value, manifest, segment);

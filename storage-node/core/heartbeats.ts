@@ -56,7 +56,8 @@ function onVolume(
   const pgs = inTerm.map((segment) => ({
     pg: segment.pg,
     scl: segment.scl,
-    verified: !segment.isQuarantined,
+    verified: !segment.isQuarantined && segment.isHydrated,
+    configVersion: segment.configVersion,
   }));
   if (heartbeat.release) return { volume, epoch, granted: false, pgs, refusal: null };
   ctx.leases.heard(volume, { computeId, computeUrl, atMs: ctx.now.monotonicMs });

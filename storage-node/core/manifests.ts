@@ -5,6 +5,7 @@
  */
 import { type Epoch, compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, type PgIndex, type RunId } from '../../src/log/lsn.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import type { Run } from '../../src/timeline/run.ts';
 import { closingTail, headRun, runOf } from '../../src/timeline/visibility.ts';
@@ -47,11 +48,17 @@ export function whyNotExtends(known: ManifestValue, next: ManifestValue, durable
 }
 
 export function configOf(manifest: ManifestValue, pg: PgIndex): PgConfig | null {
-  return manifest.pgs.find((config) => config.pg === pg) ?? null;
+  return manifest.pgs[pg] ?? null;
+}
+
+/** The nodes that keep a segment of the PG: its members, and those that are to follow while they change. */
+export function hostsOf(manifest: ManifestValue, pg: PgIndex): readonly NodeId[] {
+  const config = configOf(manifest, pg);
+  return config === null ? [] : QuorumSet.of(config).nodes;
 }
 
 export function peersOf(manifest: ManifestValue, pg: PgIndex, self: NodeId): readonly NodeId[] {
-  return (configOf(manifest, pg)?.members ?? []).filter((member) => member !== self);
+  return hostsOf(manifest, pg).filter((member) => member !== self);
 }
 
 /** What a committed manifest proves durable: all before the head run, and the PG's last record there. */

@@ -39,7 +39,19 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
   switch (method) {
     case 'append': {
       const { volume, pg, epoch } = body;
-      return { method, body: { volume, pg, epoch, scl: NO_LSN, incarnation, refusal: because } };
+      return {
+        method,
+        body: {
+          volume,
+          pg,
+          epoch,
+          scl: NO_LSN,
+          incarnation,
+          refusal: because,
+          hydrated: false,
+          configVersion: 0,
+        },
+      };
     }
     case 'readPages':
       return { method, body: { requestId: body.requestId, pages: [], scl: NO_LSN, refusal: because } };
@@ -95,7 +107,10 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
     case 'inventory':
       return { method, body: { entries: [], done: false, refusal: because } };
     case 'install':
-      return { method, body: { installed: false, scl: NO_LSN, incarnation, refusal: because } };
+      return {
+        method,
+        body: { installed: false, scl: NO_LSN, incarnation, refusal: because, hydrated: false },
+      };
     case 'pullRecords':
       return {
         method,

@@ -30,7 +30,7 @@ import { type Admission, sift } from './admission.ts';
 import type { DurableOp } from './effects.ts';
 import { HeldLog, type Piece, lastLsnOf } from './held-log.ts';
 import { type SegmentGuard, SegmentKeys, segmentGuardKey } from './keys.ts';
-import { clampToRuns, provenBy } from './manifests.ts';
+import { clampToRuns, configOf, provenBy } from './manifests.ts';
 import { PageHeads } from './page-memory.ts';
 import { encodeEpoch, encodeLsns, encodeText } from './values.ts';
 
@@ -138,6 +138,14 @@ export class Segment {
   }
   get installedEpoch(): Epoch | null {
     return this.manifest?.value.epoch ?? null;
+  }
+  /** It holds all history below its SCL, so that its SCL counts. */
+  get isHydrated(): boolean {
+    return true;
+  }
+  /** Of the PG's members, as installed here; 0 without a manifest. */
+  get configVersion(): number {
+    return this.manifest === null ? 0 : (configOf(this.manifest.value, this.pg)?.configVersion ?? 0);
   }
   get isQuarantined(): boolean {
     return this.quarantine !== null;

@@ -16,7 +16,7 @@ import type { ManifestValue } from '../../src/register/values.ts';
 import { whyWrongConfig } from './append.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
-import { compareManifests, configOf, whyNotExtends } from './manifests.ts';
+import { compareManifests, hostsOf, whyNotExtends } from './manifests.ts';
 import { refusal, refusalOf, refuse, stale } from './refusals.ts';
 import { Segment } from './segment.ts';
 
@@ -131,11 +131,11 @@ export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): v
   ctx.releaseHeld();
   ops.push(...installManifest(ctx, segment, manifest, body.manifest));
   if (retention !== null) ops.push(...segment.learnRetention(retention, body.retention));
-  const { scl } = segment;
+  const { scl, isHydrated: hydrated } = segment;
   const { incarnation } = ctx;
   const reply = {
     to,
-    reply: { method: 'install', body: { installed: true, scl, incarnation, refusal: null } },
+    reply: { method: 'install', body: { installed: true, scl, incarnation, refusal: null, hydrated } },
   } as const;
   // A manifest of an earlier epoch, on the way of a take-over, opens nothing.
   if (compareEpochs(manifest.epoch, body.epoch) < 0) {
@@ -191,8 +191,7 @@ function whyNotInstall(
   if (compareEpochs(manifest.epoch, body.epoch) > 0) {
     return refusal('BAD_REQUEST', `epoch ${formatEpoch(body.epoch)} installs a manifest of a newer one`);
   }
-  const config = configOf(manifest, body.pg);
-  if (config === null || !config.members.includes(ctx.options.nodeId)) {
+  if (!hostsOf(manifest, body.pg).includes(ctx.options.nodeId)) {
     return refusal('NO_SEGMENT', `this node is not a member of ${name} by that manifest`);
   }
   if (segment?.manifest == null || compareManifests(manifest, segment.manifest.value) <= 0) return null;

@@ -297,7 +297,10 @@ export class StorageNodeDriver implements ServerHandlers {
       promised: null,
     } as const;
     const { incarnation } = this.#core;
-    return { method: 'append', body: { volume, pg, epoch, scl: NO_LSN, incarnation, refusal } };
+    return {
+      method: 'append',
+      body: { volume, pg, epoch, scl: NO_LSN, incarnation, refusal, hydrated: false, configVersion: 0 },
+    };
   }
 
   fail(error: Error): void {

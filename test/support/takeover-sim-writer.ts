@@ -18,6 +18,7 @@ import {
 import { applyChange, diffPage } from '../../src/log/page-diff.ts';
 import type { RedoRecord } from '../../src/log/record.ts';
 import type { ManifestValue } from '../../src/register/values.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import { admits, visiblePath, isVisible, headRun } from '../../src/timeline/visibility.ts';
 import type { TakenOver } from '../../compute-node/volume/taken-over.ts';
@@ -98,8 +99,8 @@ export class SimWriter {
     this.#lastMicros = takenOver.lastCommitTimeMicros;
     this.#pages = ledger.replay(takenOver.manifest, takenOver.vdl);
     this.#tracker = new VolumeTracker(toLsn(takenOver.vdl + 1));
-    for (const { pg, members } of takenOver.manifest.pgs)
-      this.#tracker.addPg(pg, members, this.#tails[pg] as Lsn);
+    for (const { pg, members, proposed } of takenOver.manifest.pgs)
+      this.#tracker.addPg(pg, QuorumSet.of({ members, proposed }), this.#tails[pg] as Lsn);
     for (const { pg, nodeId, scl, incarnation } of takenOver.installed)
       this.#onScl(pg, nodeId, incarnation, scl);
     this.#heartbeat();
@@ -231,7 +232,7 @@ export class SimWriter {
 
   #onScl(pg: PgIndex, node: NodeId, incarnation: string, scl: Lsn): void {
     if (!this.isRunning) return;
-    const { vdl } = this.#tracker.onScl(pg, node, incarnation, scl);
+    const { vdl } = this.#tracker.onScl(pg, node, incarnation, scl, true);
     const durable = this.#pending.filter((commit) => commit.cpl <= vdl);
     this.#pending = this.#pending.slice(durable.length);
     this.#ledger.acknowledged.push(...durable);

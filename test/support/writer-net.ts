@@ -99,6 +99,7 @@ export function takenOverValue(options: NetOptions = {}): TakenOver {
         nodeId,
         scl: tails[pg]!,
         incarnation: '1',
+        hydrated: true,
       })),
     ),
   };
@@ -164,7 +165,14 @@ export class PretendedNode {
     const request = this.inbox.shift();
     if (request === undefined) return false;
     const { volume, pg, epoch } = request;
-    const base = { volume, pg, epoch, incarnation: String(this.incarnation) };
+    const base = {
+      volume,
+      pg,
+      epoch,
+      incarnation: String(this.incarnation),
+      hydrated: true,
+      configVersion: request.configVersion,
+    };
     if (this.refusal !== null) {
       this.outbox.push({ ...base, scl: 0 as Lsn, refusal: this.refusal });
       return true;
@@ -268,6 +276,7 @@ export class WriterNet {
         scl: node.segment(pg).scl,
         incarnation: String(node.incarnation),
         refusal: null,
+        hydrated: true,
       };
       this.step({ kind: 'install-reply', node: nodeId, pg, reply });
     }
@@ -291,7 +300,10 @@ export class WriterNet {
   heartbeat(nodeId: NodeId, overrides: { epoch?: Epoch; verified?: boolean; refusal?: Refusal } = {}): void {
     const node = this.node(nodeId);
     const { epoch = EPOCH, verified = true, refusal = null } = overrides;
-    const pgs = refusal !== null ? [] : [...node.segments].map(([pg, { scl }]) => ({ pg, scl, verified }));
+    const pgs =
+      refusal !== null
+        ? []
+        : [...node.segments].map(([pg, { scl }]) => ({ pg, scl, verified, configVersion: 1 }));
     const grant = { volume: VOLUME, epoch, granted: true, pgs, refusal };
     this.step({ kind: 'heartbeat-reply', node: nodeId, incarnation: String(node.incarnation), grant });
   }

@@ -51,7 +51,16 @@ export function appendRequest(lsn: number, boxcar = new Uint8Array([1, 2, 3])): 
 }
 
 export function appendReply(scl: number): AppendReply {
-  return { volume: VOLUME, pg: PG, epoch: EPOCH, scl: scl as Lsn, incarnation: 'i', refusal: null };
+  return {
+    volume: VOLUME,
+    pg: PG,
+    epoch: EPOCH,
+    scl: scl as Lsn,
+    incarnation: 'i',
+    refusal: null,
+    hydrated: true,
+    configVersion: 3,
+  };
 }
 
 /** Collects what a stream reports, and lets a test wait for it. */

@@ -16,7 +16,7 @@ const grant = (granted = true, scl = 0): HeartbeatGrant => ({
   volume: VOLUME,
   epoch: EPOCH,
   granted,
-  pgs: [{ pg: 0 as PgIndex, scl: scl as HeartbeatGrant['pgs'][0]['scl'], verified: true }],
+  pgs: [{ pg: 0 as PgIndex, scl: scl as HeartbeatGrant['pgs'][0]['scl'], verified: true, configVersion: 1 }],
   refusal: null,
 });
 

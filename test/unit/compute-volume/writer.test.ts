@@ -273,7 +273,7 @@ describe('a higher epoch', () => {
           kind: 'install-reply',
           node: a,
           pg: pg(0),
-          reply: { installed: false, scl: 0 as Lsn, incarnation: '1', refusal: newer },
+          reply: { installed: false, scl: 0 as Lsn, incarnation: '1', refusal: newer, hydrated: false },
         }),
       (net) => net.step({ kind: 'manifest-refused', promised: NEWER_EPOCH }),
     ];

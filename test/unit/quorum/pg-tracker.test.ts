@@ -2,9 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type NodeId, NO_LSN, toLsn } from '../../../src/log/lsn.ts';
 import { PgTracker } from '../../../src/quorum/pg-tracker.ts';
+import { QuorumSet } from '../../../src/quorum/quorum-set.ts';
 
 const NODES = ['a1', 'a2', 'b1', 'b2', 'c1', 'c2'] as NodeId[];
 const [A1, A2, B1, B2, C1] = NODES as [NodeId, NodeId, NodeId, NodeId, NodeId];
+
+const single = (members: readonly NodeId[]) => QuorumSet.of({ members, proposed: null });
 
 /** The dumb twin: keeps every report ever made and works everything out again from them. */
 class DumbPgTracker {
@@ -33,81 +36,80 @@ class DumbPgTracker {
 
 describe('PgTracker', () => {
   it('reaches an LSN at the fourth segment, not at the third', () => {
-    const tracker = new PgTracker(NODES);
-    expect(tracker.report(A1, 'i', toLsn(10))).toBe(false);
-    expect(tracker.report(A2, 'i', toLsn(12))).toBe(false);
-    expect(tracker.report(B1, 'i', toLsn(9))).toBe(false);
+    const tracker = new PgTracker(single(NODES));
+    expect(tracker.report(A1, 'i', toLsn(10), true)).toBe(false);
+    expect(tracker.report(A2, 'i', toLsn(12), true)).toBe(false);
+    expect(tracker.report(B1, 'i', toLsn(9), true)).toBe(false);
     expect(tracker.pgcl).toBe(NO_LSN);
-    expect(tracker.report(B2, 'i', toLsn(11))).toBe(true);
+    expect(tracker.report(B2, 'i', toLsn(11), true)).toBe(true);
     expect(tracker.pgcl).toBe(9);
-    expect(tracker.report(C1, 'i', toLsn(10))).toBe(true);
+    expect(tracker.report(C1, 'i', toLsn(10), true)).toBe(true);
     expect(tracker.pgcl).toBe(10);
-    expect(tracker.countAtLeast(toLsn(11))).toBe(2);
   });
 
   it('counts one segment once, however often it reports', () => {
-    const tracker = new PgTracker(NODES);
-    for (let i = 0; i < 10; i += 1) tracker.report(A1, 'i', toLsn(10 + i));
+    const tracker = new PgTracker(single(NODES));
+    for (let i = 0; i < 10; i += 1) tracker.report(A1, 'i', toLsn(10 + i), true);
     expect(tracker.pgcl).toBe(NO_LSN);
   });
 
   it('forgets what a segment acknowledged before its restart, but never goes back', () => {
-    const tracker = new PgTracker(NODES);
-    for (const node of [A1, A2, B1]) tracker.report(node, 'i', toLsn(20));
-    tracker.report(B1, 'restarted', toLsn(5));
+    const tracker = new PgTracker(single(NODES));
+    for (const node of [A1, A2, B1]) tracker.report(node, 'i', toLsn(20), true);
+    tracker.report(B1, 'restarted', toLsn(5), true);
     expect(tracker.sclOf(B1)).toBe(5);
     expect(tracker.incarnationOf(B1)).toBe('restarted');
     // B1's 20 of before must not make up the four.
-    tracker.report(B2, 'i', toLsn(20));
+    tracker.report(B2, 'i', toLsn(20), true);
     expect(tracker.pgcl).toBe(5);
-    tracker.report(C1, 'i', toLsn(20));
+    tracker.report(C1, 'i', toLsn(20), true);
     expect(tracker.pgcl).toBe(20);
-    for (const node of NODES) tracker.report(node, 'again', toLsn(1));
+    for (const node of NODES) tracker.report(node, 'again', toLsn(1), true);
     expect(tracker.pgcl).toBe(20);
   });
 
   it('passes over a late message of an incarnation left behind', () => {
-    const tracker = new PgTracker(NODES);
-    tracker.report(A1, 'first', toLsn(30));
-    tracker.report(A1, 'second', toLsn(4));
-    tracker.report(A1, 'first', toLsn(30));
+    const tracker = new PgTracker(single(NODES));
+    tracker.report(A1, 'first', toLsn(30), true);
+    tracker.report(A1, 'second', toLsn(4), true);
+    tracker.report(A1, 'first', toLsn(30), true);
     expect(tracker.sclOf(A1)).toBe(4);
     expect(tracker.incarnationOf(A1)).toBe('second');
   });
 
   it('passes over a late message of an incarnation between two that it heard of', () => {
-    const tracker = new PgTracker(NODES);
-    tracker.report(A1, '5.a', toLsn(30));
-    tracker.report(A1, '7.c', toLsn(4));
-    expect(tracker.report(A1, '6.b', toLsn(50))).toBe(false);
+    const tracker = new PgTracker(single(NODES));
+    tracker.report(A1, '5.a', toLsn(30), true);
+    tracker.report(A1, '7.c', toLsn(4), true);
+    expect(tracker.report(A1, '6.b', toLsn(50), true)).toBe(false);
     expect(tracker.sclOf(A1)).toBe(4);
-    tracker.report(A1, '7.c', toLsn(9));
+    tracker.report(A1, '7.c', toLsn(9), true);
     expect(tracker.sclOf(A1)).toBe(9);
     // As numbers, not as text.
-    tracker.report(A1, '10.d', toLsn(2));
+    tracker.report(A1, '10.d', toLsn(2), true);
     expect(tracker.incarnationOf(A1)).toBe('10.d');
   });
 
   it('takes another seed of the same counter for another life', () => {
-    const tracker = new PgTracker(NODES);
-    tracker.report(A1, '7.c', toLsn(30));
-    tracker.report(A1, '7.x', toLsn(4));
+    const tracker = new PgTracker(single(NODES));
+    tracker.report(A1, '7.c', toLsn(30), true);
+    tracker.report(A1, '7.x', toLsn(4), true);
     expect(tracker.sclOf(A1)).toBe(4);
-    tracker.report(A1, '7.c', toLsn(30));
+    tracker.report(A1, '7.c', toLsn(30), true);
     expect(tracker.sclOf(A1)).toBe(4);
   });
 
   it('passes over nodes that are no members', () => {
-    const tracker = new PgTracker(NODES);
+    const tracker = new PgTracker(single(NODES));
     for (const node of ['x', 'y', 'z', 'w'])
-      expect(tracker.report(node as NodeId, 'i', toLsn(9))).toBe(false);
+      expect(tracker.report(node as NodeId, 'i', toLsn(9), true)).toBe(false);
     expect(tracker.pgcl).toBe(NO_LSN);
     expect(tracker.sclOf('x' as NodeId)).toBe(NO_LSN);
   });
 
   it('has six different members', () => {
-    expect(() => new PgTracker(NODES.slice(1))).toThrow(/6 different/);
-    expect(() => new PgTracker([...NODES.slice(1), A2])).toThrow(/6 different/);
+    expect(() => new PgTracker(single(NODES.slice(1)))).toThrow(/6 different/);
+    expect(() => new PgTracker(single([...NODES.slice(1), A2]))).toThrow(/6 different/);
   });
 
   it('agrees with its dumb twin', () => {
@@ -117,11 +119,11 @@ describe('PgTracker', () => {
     );
     fc.assert(
       fc.property(reports, (list) => {
-        const tracker = new PgTracker(NODES);
+        const tracker = new PgTracker(single(NODES));
         const twin = new DumbPgTracker();
         for (const [node, incarnation, scl] of list) {
           const before = tracker.pgcl;
-          const advanced = tracker.report(node, incarnation, toLsn(scl));
+          const advanced = tracker.report(node, incarnation, toLsn(scl), true);
           twin.report(node, incarnation, scl);
           expect(tracker.pgcl).toBe(twin.pgcl);
           expect(advanced).toBe(tracker.pgcl > before);

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Lsn, type NodeId, NO_LSN, type PgIndex, toLsn, toPgIndex } from '../../../src/log/lsn.ts';
+import { QuorumSet } from '../../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../../src/quorum/volume-tracker.ts';
 
 const NODES = ['a1', 'a2', 'b1', 'b2', 'c1', 'c2'] as NodeId[];
+const SINGLE = QuorumSet.of({ members: NODES, proposed: null });
 const P0 = toPgIndex(0);
 const P1 = toPgIndex(1);
 
@@ -15,13 +17,13 @@ function send(tracker: VolumeTracker, pg: PgIndex, isCpl: boolean): Lsn {
 }
 
 function ackBy(tracker: VolumeTracker, count: number, pg: PgIndex, lsn: Lsn): void {
-  for (const node of NODES.slice(0, count)) tracker.onScl(pg, node, 'i', lsn);
+  for (const node of NODES.slice(0, count)) tracker.onScl(pg, node, 'i', lsn, true);
 }
 
 function twoPgs(first = 1): VolumeTracker {
   const tracker = new VolumeTracker(toLsn(first));
-  tracker.addPg(P0, NODES, NO_LSN);
-  tracker.addPg(P1, NODES, NO_LSN);
+  tracker.addPg(P0, SINGLE, NO_LSN);
+  tracker.addPg(P1, SINGLE, NO_LSN);
   return tracker;
 }
 
@@ -72,7 +74,7 @@ describe('VolumeTracker', () => {
     expect(tracker.vdl).toBe(0);
     ackBy(tracker, 3, P0, toLsn(1));
     expect(tracker.vdl).toBe(0);
-    tracker.onScl(P0, NODES[3] as NodeId, 'i', toLsn(1));
+    tracker.onScl(P0, NODES[3] as NodeId, 'i', toLsn(1), true);
     expect(tracker.vdl).toBe(1);
   });
 
@@ -80,17 +82,17 @@ describe('VolumeTracker', () => {
     const tracker = twoPgs();
     const cpl = send(tracker, P0, true);
     ackBy(tracker, 3, P0, cpl);
-    tracker.onScl(P0, NODES[0] as NodeId, 'restarted', NO_LSN);
-    tracker.onScl(P0, NODES[3] as NodeId, 'i', cpl);
+    tracker.onScl(P0, NODES[0] as NodeId, 'restarted', NO_LSN, true);
+    tracker.onScl(P0, NODES[3] as NodeId, 'i', cpl, true);
     expect(tracker.vdl).toBe(0);
-    tracker.onScl(P0, NODES[0] as NodeId, 'restarted', cpl);
+    tracker.onScl(P0, NODES[0] as NodeId, 'restarted', cpl, true);
     expect(tracker.vdl).toBe(cpl);
   });
 
   it('knows the tails that travel with VDL, and what a read needs', () => {
     const tracker = new VolumeTracker(toLsn(101));
-    tracker.addPg(P0, NODES, toLsn(90));
-    tracker.addPg(P1, NODES, toLsn(95));
+    tracker.addPg(P0, SINGLE, toLsn(90));
+    tracker.addPg(P1, SINGLE, toLsn(95));
     expect([tracker.tailOf(P0), tracker.tailOf(P1)]).toEqual([90, 95]);
     send(tracker, P0, true); // 101
     send(tracker, P1, false); // 102
@@ -108,11 +110,11 @@ describe('VolumeTracker', () => {
   it('takes a PG made while it runs', () => {
     const tracker = twoPgs();
     ackBy(tracker, 4, P0, send(tracker, P0, true));
-    tracker.addPg(toPgIndex(2), NODES, NO_LSN);
+    tracker.addPg(toPgIndex(2), SINGLE, NO_LSN);
     const cpl = send(tracker, toPgIndex(2), true);
     ackBy(tracker, 4, toPgIndex(2), cpl);
     expect([tracker.vdl, tracker.tailOf(toPgIndex(2))]).toEqual([cpl, cpl]);
-    expect(() => tracker.addPg(toPgIndex(9), NODES, NO_LSN)).toThrow(/PG 9/);
+    expect(() => tracker.addPg(toPgIndex(9), SINGLE, NO_LSN)).toThrow(/PG 9/);
   });
 
   it('keeps no memory of what VDL has passed, and room for any backlog', () => {
@@ -151,16 +153,16 @@ describe('VolumeTracker', () => {
     send(tracker, P0, true);
     expect(() => tracker.onSent(P0, toLsn(2), NO_LSN, true)).toThrow(/links to/);
     expect(() => tracker.onSent(toPgIndex(7), toLsn(2), NO_LSN, true)).toThrow(/not tracked/);
-    expect(tracker.onScl(toPgIndex(7), NODES[0] as NodeId, 'i', toLsn(1))).toEqual({ vcl: 0, vdl: 0 });
+    expect(tracker.onScl(toPgIndex(7), NODES[0] as NodeId, 'i', toLsn(1), true)).toEqual({ vcl: 0, vdl: 0 });
   });
 
   it('gives the same object until something moves', () => {
     const tracker = twoPgs();
     const cpl = send(tracker, P0, true);
-    const before = tracker.onScl(P0, NODES[0] as NodeId, 'i', cpl);
-    expect(tracker.onScl(P0, NODES[1] as NodeId, 'i', cpl)).toBe(before);
-    tracker.onScl(P0, NODES[2] as NodeId, 'i', cpl);
-    expect(tracker.onScl(P0, NODES[3] as NodeId, 'i', cpl)).not.toBe(before);
+    const before = tracker.onScl(P0, NODES[0] as NodeId, 'i', cpl, true);
+    expect(tracker.onScl(P0, NODES[1] as NodeId, 'i', cpl, true)).toBe(before);
+    tracker.onScl(P0, NODES[2] as NodeId, 'i', cpl, true);
+    expect(tracker.onScl(P0, NODES[3] as NodeId, 'i', cpl, true)).not.toBe(before);
   });
 
   it('agrees with its dumb twin over several PGs, restarts and lies', () => {
@@ -200,10 +202,10 @@ describe('VolumeTracker', () => {
         (events, first) => {
           const tracker = new VolumeTracker(toLsn(first));
           const twin = new DumbVolume(first);
-          for (let pg = 0; pg < 3; pg += 1) tracker.addPg(toPgIndex(pg), NODES, NO_LSN);
+          for (let pg = 0; pg < 3; pg += 1) tracker.addPg(toPgIndex(pg), SINGLE, NO_LSN);
           const incarnations = new Array<number>(6).fill(1);
           const report = (pg: number, node: number, incarnation: number, scl: Lsn): void => {
-            tracker.onScl(toPgIndex(pg), NODES[node] as NodeId, `${incarnation}`, scl);
+            tracker.onScl(toPgIndex(pg), NODES[node] as NodeId, `${incarnation}`, scl, true);
             twin.scl(pg, node, `${incarnation}`, scl);
           };
           for (const e of events) {
