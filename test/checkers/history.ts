@@ -12,7 +12,8 @@
  * 5. `failed` means: certainly not done, now or ever. Whoever is not certain says `unknown`.
  * 6. The operations of one transaction are one atomic look and change. Statements with read points of their own are transactions of
  *    their own.
- * 7. At the end a strong transaction reads every list, register and account once more, after everything that is still under way has ended.
+ * 7. When all that was under way has ended, unknown or not, the history is settled. From then on nothing is written, and strong transactions
+ *    look at every list, register and account once more: the last look.
  *
  * The micro-operations, and much of what is checked, follow Elle (Kingsbury and Alvaro, VLDB 2020).
  */
@@ -51,6 +52,8 @@ export interface History {
   readonly transactions: readonly Transaction[];
   /** Account → balance before the first transaction. Lists start empty, registers unwritten. */
   readonly openingBalances: Readonly<Record<string, number>>;
+  /** Nothing that began before can still take effect; Infinity: that moment never came. */
+  readonly settledAt: number;
 }
 
 export function isWrite(operation: MicroOperation): boolean {
@@ -103,6 +106,7 @@ export class OpenTransaction {
 export class HistoryRecorder {
   readonly #transactions: OpenTransaction[] = [];
   readonly #openingBalances: Readonly<Record<string, number>>;
+  #settledAt = Number.POSITIVE_INFINITY;
 
   constructor(openingBalances: Readonly<Record<string, number>> = {}) {
     this.#openingBalances = openingBalances;
@@ -114,10 +118,16 @@ export class HistoryRecorder {
     return transaction;
   }
 
+  /** What is begun from now on belongs to the last look. */
+  settle(at: number): void {
+    this.#settledAt = at;
+  }
+
   history(): History {
     return {
       transactions: this.#transactions.map((transaction) => transaction.record()),
       openingBalances: this.#openingBalances,
+      settledAt: this.#settledAt,
     };
   }
 }
