@@ -44,7 +44,7 @@ export function connect(url: string, timeoutMs = REQUEST_TIMEOUT_MS): Client {
   return createClient({ url, fetch: withTimeout });
 }
 
-function codeOf(error: unknown): string {
+export function codeOf(error: unknown): string {
   if (error instanceof LibsqlError) return error.code;
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ECONNREFUSED') return 'CONNECTION_REFUSED';

@@ -3,46 +3,90 @@
  * is 1 when a rule was broken, 2 for a command that is none, 130 when interrupted.
  */
 import { parseArgs } from 'node:util';
-import { type CommandContext, lastLine, type Report, writeReport } from './report.ts';
 import { runMayhem } from './commands/mayhem.ts';
+import { runZombies } from './commands/zombie.ts';
+import { type CommandContext, lastLine, type Report, writeReport } from './report.ts';
 
-const USAGE = `npm run chaos -- [COMMAND] [OPTIONS]
+type Numbers = Readonly<Record<'kills' | 'powercuts' | 'rounds' | 'nodes' | 'minutes', number | null>>;
 
-  --kills N --powercuts N   random SIGKILLs, SIGSTOPs and power cuts under load, until there were that many
-
-Options of all: --seed N   --json FILE   --verbose (tell every story)
-`;
-
-interface Flags {
-  readonly kills: number;
-  readonly powercuts: number;
+interface Command {
+  readonly usage: string;
+  readonly does: string;
+  readonly run: (context: CommandContext, numbers: Numbers) => Promise<Report>;
 }
 
-async function run(
-  command: string | undefined,
-  flags: Flags,
-  context: CommandContext,
-): Promise<Report | null> {
-  switch (command) {
-    case undefined:
-      if (flags.kills + flags.powercuts === 0) return null;
-      return runMayhem(context, { kills: flags.kills, powerCuts: flags.powercuts });
-    default:
-      return null;
-  }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  mayhem: {
+    usage: '--kills N --powercuts N',
+    does: 'random SIGKILLs, SIGSTOPs and power cuts under load, until there were that many',
+    run: (context, { kills, powercuts }) =>
+      runMayhem(context, { kills: kills ?? (powercuts === null ? 50 : 0), powerCuts: powercuts ?? 0 }),
+  },
+  zombie: {
+    usage: 'zombie --rounds N',
+    does: 'deposed writers that wake up, or never slept: no stale read, no acknowledgement in vain',
+    run: (context, { rounds }) => runZombies(context, rounds ?? 8),
+  },
+};
+
+function usage(): string {
+  const lines = Object.values(COMMANDS).map(({ usage, does }) => `  ${usage.padEnd(28)} ${does}`);
+  return [
+    'npm run chaos -- …',
+    ...lines,
+    'Options of all: --seed N  --json FILE  --verbose (tell every story)',
+    '',
+  ].join('\n');
 }
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      kills: { type: 'string', default: '0' },
-      powercuts: { type: 'string', default: '0' },
+      kills: { type: 'string' },
+      powercuts: { type: 'string' },
+      rounds: { type: 'string' },
+      nodes: { type: 'string' },
+      minutes: { type: 'string' },
       seed: { type: 'string' },
       json: { type: 'string' },
       verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
     },
   });
+  const isEmpty = positionals.length === 0 && values.kills === undefined && values.powercuts === undefined;
+  const command = COMMANDS[positionals[0] ?? 'mayhem'];
+  if (values.help || isEmpty || command === undefined || positionals.length > 1) {
+    process.stderr.write(usage());
+    return 2;
+  }
+  const context: CommandContext = {
+    seed: number('seed', values.seed) ?? Math.floor(Math.random() * 1_000_000),
+    signal: interruption(),
+    console: { progress: (line) => process.stderr.write(`${line}\n`), isVerbose: values.verbose },
+  };
+  const startedMs = performance.now();
+  try {
+    const report = await command.run(context, {
+      kills: number('kills', values.kills),
+      powercuts: number('powercuts', values.powercuts),
+      rounds: number('rounds', values.rounds),
+      nodes: number('nodes', values.nodes),
+      minutes: number('minutes', values.minutes),
+    });
+    for (const what of report.skipped) process.stderr.write(`SKIPPED: ${what}\n`);
+    for (const violation of report.violations) process.stderr.write(`VIOLATION: ${violation}\n`);
+    if (values.json !== undefined) writeReport(values.json, report);
+    process.stdout.write(`${lastLine(report, performance.now() - startedMs)}\n`);
+    return report.violations.length === 0 ? 0 : 1;
+  } catch (error) {
+    if (!context.signal.aborted) throw error;
+    return 130;
+  }
+}
+
+/** Aborts at the first Ctrl-C, so that everything is cleaned up; a second one ends the process where it stands. */
+function interruption(): AbortSignal {
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -51,35 +95,12 @@ async function main(): Promise<number> {
       interrupted.abort();
     });
   }
-  const context: CommandContext = {
-    seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000))),
-    signal: interrupted.signal,
-    console: { progress: (line) => process.stderr.write(`${line}\n`), isVerbose: values.verbose },
-  };
-  const startedMs = performance.now();
-  try {
-    const flags = {
-      kills: wholeNumber('kills', values.kills),
-      powercuts: wholeNumber('powercuts', values.powercuts),
-    };
-    const report = await run(positionals[0], flags, context);
-    if (report === null) {
-      process.stderr.write(USAGE);
-      return 2;
-    }
-    for (const what of report.skipped) process.stderr.write(`SKIPPED: ${what}\n`);
-    for (const violation of report.violations) process.stderr.write(`VIOLATION: ${violation}\n`);
-    if (values.json !== undefined) writeReport(values.json, report);
-    process.stdout.write(`${lastLine(report, performance.now() - startedMs)}\n`);
-    return report.violations.length === 0 ? 0 : 1;
-  } catch (error) {
-    if (!interrupted.signal.aborted) throw error;
-    return 130;
-  }
+  return interrupted.signal;
 }
 
-function wholeNumber(name: string, text: string): number {
-  if (!/^\d+$/.test(text)) throw new Error(`--${name} takes a whole number, not ${text}`);
+function number(name: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`--${name} takes a number, not ${text}`);
   return Number(text);
 }
 

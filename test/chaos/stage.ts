@@ -154,6 +154,12 @@ export class Stage {
     this.#killed.delete(name);
   }
 
+  /** Starts a killed compute node under the name of one that lives, and so takes that one's volumes away. */
+  async usurp(name: ComputeNodeName, victim: ComputeNodeName): Promise<void> {
+    await this.cluster.startCompute(name, victim);
+    this.#killed.delete(name);
+  }
+
   /** Everything runs again. */
   async heal(): Promise<void> {
     for (const name of [...this.#paused]) await this.resume(name);

@@ -88,10 +88,11 @@ export class RealCluster {
     });
   }
 
-  async startCompute(name = 'compute-1'): Promise<void> {
+  /** `id`: the name it goes by among the others. */
+  async startCompute(name = 'compute-1', id = name): Promise<void> {
     const { pgPages, commitTimeoutMs } = this.#options;
     await this.#spawn(name, 'compute-node', {
-      TIDEMARK_COMPUTE_ID: name,
+      TIDEMARK_COMPUTE_ID: id,
       TIDEMARK_HOST: this.#placeOf(name).host ?? LOOPBACK,
       TIDEMARK_PORT: String(this.#port(name)),
       ...(pgPages === undefined ? {} : { TIDEMARK_PG_PAGES: String(pgPages) }),
