@@ -9,7 +9,7 @@ import { type Lsn, NO_LSN, type NodeId } from '../../../src/log/lsn.ts';
 import { clampToRuns } from '../../../storage-node/core/manifests.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
 import { type TestRecord, TestVolume } from '../../support/storage-volume.ts';
-import { chanceFrom } from './chance.ts';
+import { chanceFrom } from '../../support/chance.ts';
 
 const NODE = 'az1-a' as NodeId;
 const KEYS = ['name/a', 'name/b', 'retention/vol00000'];

@@ -1,0 +1,18 @@
+/** The arenas by name. The cluster's is the simulator; it is loaded only when asked for. */
+import type { ArenaName } from '../mutant.ts';
+import type { Arena } from './arena.ts';
+
+export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unknown>> = {}): Promise<Arena> {
+  switch (name) {
+    case 'pages':
+      return (await import('./pages.ts')).pages;
+    case 'engine':
+      return (await import('./engine.ts')).engine;
+    case 'output':
+      return (await import('./output.ts')).output;
+    case 'codec':
+      return (await import('./codec.ts')).codec;
+    case 'cluster':
+      throw new Error(`the simulator is not joined yet (${JSON.stringify(hint)})`);
+  }
+}
