@@ -50,8 +50,8 @@ export const WRITE_PATH: readonly Mutant[] = [
     edits: [
       {
         file: PG_TRACKER,
-        find: 'scl > this.reached && this.countAtLeast(scl) >= WRITE_QUORUM',
-        replace: 'scl > this.reached',
+        find: 'this.deciders.reachedByWriteQuorum((node) => this.sclOf(node)) as Lsn',
+        replace: 'Math.max(...this.deciders.nodes.map((node) => this.sclOf(node))) as Lsn',
       },
     ],
   },
@@ -63,8 +63,8 @@ export const WRITE_PATH: readonly Mutant[] = [
     edits: [
       {
         file: PG_TRACKER,
-        find: 'this.countAtLeast(scl) >= WRITE_QUORUM',
-        replace: 'this.countAtLeast(scl) >= WRITE_QUORUM - 1',
+        find: 'this.deciders.reachedByWriteQuorum((node) => this.sclOf(node)) as Lsn',
+        replace: 'this.deciders.reachedByReadQuorum((node) => this.sclOf(node)) as Lsn',
       },
     ],
   },
@@ -76,8 +76,8 @@ export const WRITE_PATH: readonly Mutant[] = [
     edits: [
       {
         file: PG_TRACKER,
-        find: 'if (member.incarnation !== incarnation) {',
-        replace: 'if (member.incarnation === null) {',
+        find: '    if (member.incarnation !== incarnation) {',
+        replace: '    if (member.incarnation === null) {',
       },
     ],
   },
