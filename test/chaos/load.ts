@@ -77,6 +77,10 @@ export class Load {
     return this.#ledger.clients.map((_, client) => this.#ledger.bounds(client).least);
   }
 
+  get readers(): number {
+    return this.#readers.length;
+  }
+
   /** Reads answered so far. */
   answered(): number {
     return this.#readers.reduce((sum, reader) => sum + reader.looks, 0);

@@ -3,7 +3,9 @@
  * is 1 when a rule was broken, 2 for a command that is none, 130 when interrupted.
  */
 import { parseArgs } from 'node:util';
+import { runZones } from './commands/az.ts';
 import { runMayhem } from './commands/mayhem.ts';
+import { runSlow } from './commands/slow.ts';
 import { runZombies } from './commands/zombie.ts';
 import { type CommandContext, lastLine, type Report, writeReport } from './report.ts';
 
@@ -26,6 +28,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'zombie --rounds N',
     does: 'deposed writers that wake up, or never slept: no stale read, no acknowledgement in vain',
     run: (context, { rounds }) => runZombies(context, rounds ?? 8),
+  },
+  az: {
+    usage: 'az --rounds N',
+    does: 'a zone goes away, then one more node: how long clients wait, at each step',
+    run: (context, { rounds }) => runZones(context, rounds ?? 6),
+  },
+  slow: {
+    usage: 'slow --nodes N --minutes M',
+    does: 'commits and memory under full load with N nodes stopped, then crawling',
+    run: (context, { nodes, minutes }) => runSlow(context, nodes ?? 2, minutes ?? 1),
   },
 };
 

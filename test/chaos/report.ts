@@ -58,6 +58,7 @@ export function totals(trials: readonly TrialResult[]) {
     pauses: sum((trial) => trial.pauses),
     stops: sum((trial) => trial.stops),
     powerCuts: sum((trial) => trial.powerCuts),
+    takeOvers: sum((trial) => trial.takeOvers),
     acknowledged: sum((trial) => trial.acknowledged),
     refused: sum((trial) => trial.refused),
     unknown: sum((trial) => trial.unknown),

@@ -19,6 +19,8 @@ export interface Trial {
   readonly random: SeededRandom;
   readonly urls: readonly string[];
   report(violation: string): void;
+  /** Milliseconds until one client, or each, had a transaction acknowledged that began after the call; null when that takes too long. */
+  served(who: 'one' | 'all'): Promise<number | null>;
   /** Everything was repaired just now: waits for the first transaction that begins and is acknowledged after it, and notes how long that took. */
   recovered(): Promise<number>;
 }
@@ -43,6 +45,7 @@ export interface TrialResult extends Judgement {
   readonly recoveriesMs: readonly number[];
   /** From the last repair until every client was served. */
   readonly allServedMs: number;
+  readonly takeOvers: number;
   readonly durationMs: number;
   readonly violations: readonly string[];
   readonly story: readonly string[];
@@ -85,6 +88,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
       random,
       urls,
       report,
+      served,
       recovered: async () => {
         const tookMs = await served('one');
         if (tookMs === null)
@@ -110,6 +114,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
       powerCuts: stage.powerCuts,
       recoveriesMs,
       allServedMs: allServedMs ?? RECOVERY_LIMIT_MS,
+      takeOvers: await takeOversIn(cluster),
       durationMs: Math.round(performance.now() - startedMs),
       violations,
       story: stage.story,
@@ -146,7 +151,6 @@ function variety(random: SeededRandom, { cluster, power }: TrialOptions): RealCl
   };
 }
 
-/** Milliseconds until one client, or each, has had a transaction acknowledged that began after the call; null when that takes too long. */
 function serviceOf(load: Load, signal: AbortSignal): (who: 'one' | 'all') => Promise<number | null> {
   return async (who) => {
     const startMs = performance.now();
@@ -173,4 +177,9 @@ async function complaintsIn(cluster: RealCluster): Promise<Record<string, number
     }
   }
   return complaints;
+}
+
+async function takeOversIn(cluster: RealCluster): Promise<number> {
+  const logs = await Promise.all(COMPUTE_NODES.map((name) => cluster.log(name)));
+  return logs.join('\n').split('"message":"volume taken over"').length - 1;
 }

@@ -9,9 +9,10 @@
  */
 import { Networks } from '../places/networks.ts';
 import { Probe, type ProbeFigures } from '../probe.ts';
-import { type CommandContext, outcomeText, type Report, tellTrial, totals, trialFigures } from '../report.ts';
-import { ALL, COMPUTE_NODES, type ComputeNodeName } from '../stage.ts';
-import { runTrial, type Trial, type TrialResult } from '../trial.ts';
+import { type CommandContext, outcomeText, type Report, totals, trialFigures } from '../report.ts';
+import { runSeries, violationsOf } from '../series.ts';
+import { COMPUTE_NODES, type ComputeNodeName } from '../stage.ts';
+import type { Trial } from '../trial.ts';
 import { STORAGE_NODES } from '../../support/real-cluster.ts';
 
 /** Around the lease term, around the age at which a holder counts as gone, and far beyond. */
@@ -23,44 +24,28 @@ type Scene = (trial: Trial, probe: Probe, networks: Networks | null) => Promise<
 
 export async function runZombies(context: CommandContext, rounds: number): Promise<Report> {
   const missing = await Networks.missing();
-  const skipped = missing === null ? [] : [`deaf writers: ${missing}`];
   const scenes = missing === null ? [sleeper, usurped, revenant, deaf] : [sleeper, usurped, revenant];
-  const trials: TrialResult[] = [];
-  const probes: ProbeFigures[] = [];
-  for (let round = 0; round < rounds; round += ROUNDS_PER_TRIAL) {
-    const networks = missing === null ? await Networks.open(ALL) : null;
-    try {
-      const trial = await runTrial({
-        seed: context.seed + round,
-        signal: context.signal,
-        ...(networks === null ? {} : { cluster: { placeOf: (name) => networks.placeOf(name) } }),
-        scenario: async (trial) => {
-          const probe = await Probe.start(trial.urls, trial.report);
-          for (let i = round; i < Math.min(rounds, round + ROUNDS_PER_TRIAL); i += 1) {
-            const scene = scenes[i % scenes.length] as Scene;
-            trial.stage.tell(`${scene.name}:`);
-            await scene(trial, probe, networks);
-            await trial.stage.heal();
-            await networks?.heal();
-            await trial.recovered();
-          }
-          probes.push(await probe.finish());
-        },
-      });
-      trials.push(trial);
-      tellTrial(
-        context.console,
-        `seed ${trial.seed}, rounds ${round + 1} to ${Math.min(rounds, round + ROUNDS_PER_TRIAL)}`,
-        trial,
-      );
-      if (trial.violations.length > 0) break;
-    } finally {
-      await networks?.close();
-    }
-  }
+  const figures: ProbeFigures[] = [];
+  let probe: Probe | null = null;
+  const trials = await runSeries(context, {
+    rounds,
+    roundsPerTrial: ROUNDS_PER_TRIAL,
+    inNetworks: missing === null,
+    prepare: async (trial) => {
+      probe = await Probe.start(trial.urls, trial.report);
+    },
+    round: async (trial, round, networks) => {
+      const scene = scenes[round % scenes.length] as Scene;
+      trial.stage.tell(`${scene.name}:`);
+      await scene(trial, probe as Probe, networks);
+    },
+    conclude: async () => {
+      figures.push(await (probe as Probe).finish());
+    },
+  });
   const sum = (of: (figures: ProbeFigures) => number): number =>
-    probes.reduce((all, each) => all + of(each), 0);
-  const probe = {
+    figures.reduce((all, each) => all + of(each), 0);
+  const answers = {
     asked: sum((each) => each.asked),
     answered: sum((each) => each.answered),
     acknowledgedWrites: sum((each) => each.acknowledgedWrites),
@@ -71,11 +56,12 @@ export async function runZombies(context: CommandContext, rounds: number): Promi
   return {
     command: 'zombie',
     summary:
-      `${rounds} rounds from seed ${context.seed}; ${probe.asked} questions to old writers: ${probe.answered} reads answered, ${probe.staleReads} stale, ` +
-      `${probe.acknowledgedWrites} writes acknowledged, ${probe.lostWrites} lost, ${probe.refused} refused; ${outcomeText(trials)}`,
-    skipped,
-    violations: trials.flatMap(({ seed, violations }) => violations.map((what) => `seed ${seed}: ${what}`)),
-    figures: { ...totals(trials), probe, trials: trials.map(trialFigures) },
+      `${rounds} rounds from seed ${context.seed}, ${totals(trials).takeOvers} take-overs; ${answers.asked} questions to old writers: ` +
+      `${answers.answered} reads answered, ${answers.staleReads} stale, ${answers.acknowledgedWrites} writes acknowledged, ` +
+      `${answers.lostWrites} lost, ${answers.refused} refused; ${outcomeText(trials)}`,
+    skipped: missing === null ? [] : [`deaf writers: ${missing}`],
+    violations: violationsOf(trials),
+    figures: { ...totals(trials), answers, trials: trials.map(trialFigures) },
   };
 }
 
