@@ -4,7 +4,9 @@
  *     tidemark.json   whose directory this is: {"format": 1, "nodeId": "az1-a"}
  *     journal/ring    preallocated ring of journal entries (journal-entry.ts)
  *     journal/guard-a, journal/guard-b   the guard (journal-guard.ts)
- *     store/          LevelDB (level-store.ts); its LOCK keeps a second process out
+ *     store/          LevelDB (level-store.ts); while it is mended, store.new and store.damaged too (leveldb-files/store-mending.ts)
+ *     store.doubts    keys of the store that may have lost their newest value (leveldb-files/store-doubts.ts)
+ *     lock/           keeps a second process out (store-lock.ts)
  *
  * The cluster it belongs to is in the guard: the core decides about that.
  */
@@ -21,6 +23,7 @@ export interface DataDirectory {
   readonly path: string;
   readonly journalPath: string;
   readonly storePath: string;
+  readonly lockPath: string;
 }
 
 /** Makes it or checks it. Rejects WRONG_FORMAT, WRONG_CLUSTER (another node's), NOT_EMPTY (somebody else's files) or IO_ERROR. */
@@ -41,7 +44,12 @@ export async function openDataDirectory(path: string, nodeId: NodeId): Promise<D
       },
     );
   }
-  return { path, journalPath: join(path, 'journal'), storePath: join(path, 'store') };
+  return {
+    path,
+    journalPath: join(path, 'journal'),
+    storePath: join(path, 'store'),
+    lockPath: join(path, 'lock'),
+  };
 }
 
 async function readIdentity(path: string): Promise<unknown> {

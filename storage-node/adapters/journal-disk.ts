@@ -42,6 +42,9 @@ export class FileJournalDisk implements JournalDisk {
   readonly isNew: boolean;
   readonly #directory: string;
   readonly #ring: FileHandle;
+  /** Writes that have begun: closing waits for them, or one could end up in another file, or over what the next start writes. */
+  readonly #underWay = new Set<Promise<void>>();
+  #isClosed = false;
 
   private constructor(directory: string, ring: FileHandle, ringBytes: number, isNew: boolean) {
     this.#directory = directory;
@@ -81,6 +84,10 @@ export class FileJournalDisk implements JournalDisk {
   }
 
   writeRing(offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#track(() => this.#write(offset, bytes));
+  }
+
+  #write(offset: number, bytes: Uint8Array): Promise<void> {
     const { fd } = this.#ring;
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown): void => reject(diskError('writing the journal failed', cause));
@@ -103,16 +110,32 @@ export class FileJournalDisk implements JournalDisk {
     }
   }
 
-  async replaceGuard(copy: GuardCopy, bytes: Uint8Array): Promise<void> {
-    try {
-      await replaceFile(join(this.#directory, copy), bytes);
-    } catch (cause) {
-      throw diskError(`writing ${copy} failed`, cause);
-    }
+  replaceGuard(copy: GuardCopy, bytes: Uint8Array): Promise<void> {
+    return this.#track(async () => {
+      try {
+        await replaceFile(join(this.#directory, copy), bytes);
+      } catch (cause) {
+        throw diskError(`writing ${copy} failed`, cause);
+      }
+    });
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await Promise.allSettled(this.#underWay);
     await this.#ring.close();
+  }
+
+  async #track(work: () => Promise<void>): Promise<void> {
+    if (this.#isClosed) throw diskError('the journal is closed', null);
+    const running = work();
+    this.#underWay.add(running);
+    try {
+      await running;
+    } finally {
+      this.#underWay.delete(running);
+    }
   }
 }
 
@@ -130,7 +153,7 @@ export async function replaceFile(path: string, bytes: Uint8Array): Promise<void
   await syncDirectory(dirname(path));
 }
 
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');
   try {
     await directory.sync();

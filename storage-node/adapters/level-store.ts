@@ -121,7 +121,7 @@ function compactNowhere(db: Db): Promise<void> {
   return classic.compactRange(NOWHERE, NOWHERE);
 }
 
-function openError(directory: string, error: unknown): TidemarkError {
+export function openError(directory: string, error: unknown): TidemarkError {
   const cause = (error as Error).cause ?? error;
   if (codeOf(cause) === 'LEVEL_LOCKED') {
     return new TidemarkError('IN_USE', `another process uses the data directory of ${directory}`, {

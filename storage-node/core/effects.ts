@@ -33,6 +33,12 @@ export type DurableOp =
   | { readonly kind: 'home'; readonly key: Uint8Array; readonly value: Uint8Array | null }
   | { readonly kind: 'guard'; readonly key: string; readonly value: Uint8Array | null };
 
+/** Keys of the store with gte ≤ key < lt. */
+export interface KeyRange {
+  readonly gte: Uint8Array;
+  readonly lt: Uint8Array;
+}
+
 export type StoreQuery =
   | { readonly kind: 'getMany'; readonly keys: readonly Uint8Array[] }
   | ({ readonly kind: 'range' } & KvRange);
@@ -72,8 +78,14 @@ export interface JournalRecovery {
   readonly findings: readonly string[];
 }
 
+/** What journal and store together were found to be. */
+export interface NodeRecovery extends JournalRecovery {
+  /** Keys of the store whose newest value may be lost, or that may be back although they were deleted. */
+  readonly storeDoubts: readonly KeyRange[];
+}
+
 export type CoreEvent =
-  | { readonly kind: 'start'; readonly recovery: JournalRecovery; readonly incarnationSeed: string }
+  | { readonly kind: 'start'; readonly recovery: NodeRecovery; readonly incarnationSeed: string }
   | { readonly kind: 'request'; readonly replyTo: ReplyTo; readonly request: NodeRequest }
   | { readonly kind: 'query-result'; readonly token: Token; readonly results: readonly StoreResult[] }
   | { readonly kind: 'written'; readonly token: Token }

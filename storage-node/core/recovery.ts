@@ -16,7 +16,7 @@ import { NO_EPOCH, compareEpochs } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import type { NodeContext } from './context.ts';
-import type { DurableOp, JournalRecovery } from './effects.ts';
+import type { DurableOp, JournalRecovery, NodeRecovery } from './effects.ts';
 import { GUARD, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
 import { Leases } from './leases.ts';
 import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
@@ -40,10 +40,10 @@ interface SegmentGuards {
 export function* start(
   ctx: NodeContext,
   registers: Registers,
-  recovery: JournalRecovery,
+  recovery: NodeRecovery,
   incarnationSeed: string,
 ): Program<void> {
-  for (const finding of recovery.findings) ctx.log('warn', 'journal', { finding });
+  for (const finding of recovery.findings) ctx.log('warn', 'found at the start', { finding });
   const starts = Number(textGuard(recovery, GUARD.incarnation) ?? '0') + 1;
   const isFirstStart = starts === 1 && !recovery.damaged && recovery.entries.length === 0;
   ctx.incarnation = `${starts}.${incarnationSeed}`;

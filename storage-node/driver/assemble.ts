@@ -6,10 +6,10 @@ import type { Logger } from '../../src/adapters/logger.ts';
 import type { Clock, Crc32, KvStore, Timers } from '../../src/env/env.ts';
 import { Journal } from '../adapters/journal.ts';
 import type { JournalDisk } from '../adapters/journal-disk.ts';
-import type { JournalRecovery } from '../core/effects.ts';
+import type { NodeRecovery } from '../core/effects.ts';
 import { StorageNodeCore } from '../core/node.ts';
 import type { NodeOptions } from '../core/context.ts';
-import { StorageNodeDriver, type DriverOptions } from './driver.ts';
+import { StorageNodeDriver, type DriverOptions, type StoreFaults } from './driver.ts';
 import { readMarker, writeMarker } from './journal-marker.ts';
 import { StoreWriter } from './store-writer.ts';
 
@@ -22,6 +22,8 @@ export interface FlushableStore extends KvStore {
 export interface NodeParts {
   readonly node: NodeOptions;
   readonly store: FlushableStore;
+  /** What was found when the store's files were checked, before it was opened; absent: nothing was. */
+  readonly storeFaults?: StoreFaults;
   readonly journalDisk: JournalDisk;
   readonly gauges: DriverOptions['gauges'];
   readonly peer: DriverOptions['peer'];
@@ -30,6 +32,8 @@ export interface NodeParts {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly onFatal: (error: Error) => void;
+  /** The store cannot be read: it must be mended before it is opened again. Without it: as `onFatal`. */
+  readonly onStoreFault?: (error: Error) => void;
 }
 
 export interface AssembledNode {
@@ -38,12 +42,14 @@ export interface AssembledNode {
   readonly journal: Journal;
   readonly storeWriter: StoreWriter;
   /** For the driver's start. */
-  readonly recovery: JournalRecovery;
+  readonly recovery: NodeRecovery;
 }
+
+const NO_FAULTS: StoreFaults = { findings: [], doubts: [], settle: () => undefined };
 
 /** Reads what the disks hold. Nothing runs until the driver is started with what was recovered. */
 export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
-  const { store, clock, timers, crc32, logger, onFatal } = parts;
+  const { store, clock, timers, crc32, logger, onFatal, storeFaults = NO_FAULTS } = parts;
   const failed = (error: Error): void => driver.fail(error);
   const storeWriter = new StoreWriter(store, timers, failed);
   const { journal, recovery } = await Journal.open({
@@ -70,6 +76,18 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
     timers,
     logger,
     onFatal,
+    onStoreFault: parts.onStoreFault ?? onFatal,
+    storeFaults,
   });
-  return { core, driver, journal, storeWriter, recovery };
+  return {
+    core,
+    driver,
+    journal,
+    storeWriter,
+    recovery: {
+      ...recovery,
+      findings: [...storeFaults.findings, ...recovery.findings],
+      storeDoubts: storeFaults.doubts,
+    },
+  };
 }

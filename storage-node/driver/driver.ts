@@ -6,9 +6,10 @@
  * 2. A persist's home ops go to the journal with its next entry, and to the store's writer at once; `whenDurable` follows when the entry is synced.
  *    So effects that ride on persists leave in the order of the persists.
  * 3. A query reads what every persist and write before it wrote: it waits for the store's writer (store-writer.ts).
- * 4. A failed assertion, disk or store ends the node: nothing is sent any more, `onFatal` is called once.
+ * 4. A failed assertion, disk or store ends the node: nothing is sent any more, `onFatal` or `onStoreFault` is called once. After a failed write
+ *    or sync there is no second try.
  * 5. Damage found in the journal is remembered in the guard until the core says that all is intact again: it must not be forgotten
- *    with the ring space it was found in.
+ *    with the ring space it was found in. What was found in the store's files is remembered beside them as long.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { OutgoingReply, RequestId, ServerHandlers } from '../../src/adapters/grpc/server.ts';
@@ -24,7 +25,8 @@ import type {
   CoreEffect,
   CoreEvent,
   DurableOp,
-  JournalRecovery,
+  KeyRange,
+  NodeRecovery,
   NodeReply,
   NodeRequest,
   PeerReply,
@@ -51,6 +53,14 @@ export interface ReplyPort {
   resumeAppends(): void;
 }
 
+/** What was found when the store's files were checked at the start. */
+export interface StoreFaults {
+  readonly findings: readonly string[];
+  /** Remembered, and found again at the next start, until `settle`. */
+  readonly doubts: readonly KeyRange[];
+  settle(): void;
+}
+
 export interface DriverOptions {
   readonly core: Core;
   readonly journal: Journal;
@@ -61,7 +71,10 @@ export interface DriverOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
+  readonly storeFaults: StoreFaults;
   readonly onFatal: (error: Error) => void;
+  /** As `onFatal`, when it is the store that cannot be read: checked and mended, it can be opened again. */
+  readonly onStoreFault: (error: Error) => void;
 }
 
 const TICK_MS = 50;
@@ -85,15 +98,17 @@ export class StorageNodeDriver implements ServerHandlers {
   #areAppendsPaused = false;
   #isReplayed = false;
   #isDamageKnown = false;
+  #areFaultsKnown: boolean;
   #wasDiskNearlyFull = false;
   #ticker: Timer | null = null;
 
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#core = options.core;
+    this.#areFaultsKnown = options.storeFaults.doubts.length > 0;
   }
 
-  start(recovery: JournalRecovery, incarnationSeed: string): void {
+  start(recovery: NodeRecovery, incarnationSeed: string): void {
     this.#post({ kind: 'start', recovery: this.#rememberDamage(recovery), incarnationSeed });
     this.#ticker = this.#options.timers.every(TICK_MS, () => this.#onTick());
   }
@@ -202,7 +217,7 @@ export class StorageNodeDriver implements ServerHandlers {
       const results = await Promise.all(queries.map((query) => this.#read(query)));
       this.#post({ kind: 'query-result', token, results });
     } catch (error) {
-      this.fail(error as Error);
+      this.#end(() => this.#options.onStoreFault(error as Error));
     }
   }
 
@@ -261,7 +276,7 @@ export class StorageNodeDriver implements ServerHandlers {
     }
   }
 
-  #rememberDamage(recovery: JournalRecovery): JournalRecovery {
+  #rememberDamage(recovery: NodeRecovery): NodeRecovery {
     const guard = new Map(recovery.guard);
     const wasDamaged = guard.delete(DAMAGE_KEY);
     this.#isDamageKnown = recovery.damaged || wasDamaged;
@@ -276,7 +291,14 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   #forgetHealedDamage(): void {
-    if (!this.#isDamageKnown || !this.#core.isReady || !this.#core.isIntact) return;
+    if (!this.#isDamageKnown && !this.#areFaultsKnown) return;
+    if (!this.#core.isReady || !this.#core.isIntact) return;
+    if (this.#areFaultsKnown) {
+      this.#areFaultsKnown = false;
+      this.#options.storeFaults.settle();
+      this.#options.logger.log('info', 'the damage found in the store is healed');
+    }
+    if (!this.#isDamageKnown) return;
     this.#isDamageKnown = false;
     this.#persist([{ kind: 'guard', key: DAMAGE_KEY, value: null }], []);
     this.#options.logger.log('info', 'the damage found in the journal is healed');
@@ -304,10 +326,14 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   fail(error: Error): void {
+    this.#end(() => this.#options.onFatal(error));
+  }
+
+  #end(report: () => void): void {
     if (this.#isStopped) return;
     this.stop();
     this.#options.journal.abandon();
-    this.#options.onFatal(error);
+    report();
   }
 }
 

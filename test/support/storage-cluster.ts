@@ -12,6 +12,7 @@ import type {
   CoreEffect,
   CoreEvent,
   JournalRecovery,
+  KeyRange,
   NodeReply,
   NodeRequest,
 } from '../../storage-node/core/effects.ts';
@@ -198,10 +199,16 @@ export class StorageCluster {
   }
 
   /** Starts a crashed node on what its disk kept; by default all of it. */
-  restart(nodeId: NodeId, crash: Partial<CrashOptions> = {}): void {
+  restart(
+    nodeId: NodeId,
+    {
+      storeDoubts = [],
+      ...crash
+    }: Partial<CrashOptions> & { readonly storeDoubts?: readonly KeyRange[] } = {},
+  ): void {
     const node = this.node(nodeId);
     if (node.core !== null) this.crash(nodeId);
-    this.boot(node, node.disk.crash({ chance: () => 0, ...crash }));
+    this.boot(node, node.disk.crash({ chance: () => 0, ...crash }), storeDoubts);
   }
 
   private node(nodeId: NodeId): TestStorageNode {
@@ -210,7 +217,11 @@ export class StorageCluster {
     return node;
   }
 
-  private boot(node: TestStorageNode, recovery: JournalRecovery): void {
+  private boot(
+    node: TestStorageNode,
+    recovery: JournalRecovery,
+    storeDoubts: readonly KeyRange[] = [],
+  ): void {
     const { leaseTermMs = 500, limits = {}, nodes = TEST_NODES } = this.options;
     const az = nodes.find((member) => member.nodeId === node.nodeId)?.az ?? '';
     node.starts += 1;
@@ -223,7 +234,8 @@ export class StorageCluster {
       crc32: nodeCrc32,
       buildVersion: 'test',
     });
-    this.step(node, { kind: 'start', recovery, incarnationSeed: `${node.nodeId}.${node.starts}` });
+    const incarnationSeed = `${node.nodeId}.${node.starts}`;
+    this.step(node, { kind: 'start', recovery: { ...recovery, storeDoubts }, incarnationSeed });
   }
 
   private now(): Now {

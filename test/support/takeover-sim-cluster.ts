@@ -243,7 +243,13 @@ export class SimCluster {
       view: node.durable.copy(),
     };
     node.life = life;
-    const recovery = { guard: new Map(node.guard), entries: [], damaged: false, findings: [] };
+    const recovery = {
+      guard: new Map(node.guard),
+      entries: [],
+      damaged: false,
+      findings: [],
+      storeDoubts: [],
+    };
     this.#step(node, life, { kind: 'start', recovery, incarnationSeed: this.random.id(8) });
     const tick = () => {
       if (node.life !== life) return;

@@ -83,6 +83,7 @@ interface Rig {
   readonly sent: OutgoingReply[];
   readonly paused: boolean[];
   readonly fatal: Error[];
+  readonly storeFaults: Error[];
   readonly lines: string[];
   readonly calls: string[];
   gauges: { diskBytes: number; memoryBytes: number; isDiskNearlyFull: boolean };
@@ -102,6 +103,7 @@ async function rig(
   const store = new SlowStore();
   const disk = new MemoryJournalDisk(image);
   const fatal: Error[] = [];
+  const storeFaults: Error[] = [];
   const failed = (error: Error): void => driver.fail(error);
   const storeWriter = new StoreWriter(store, nodeTimers, failed);
   const { journal, recovery } = await Journal.open({
@@ -132,7 +134,9 @@ async function rig(
     clock: nodeClock,
     timers: nodeTimers,
     logger: createLogger({ format: 'text', write: (line) => lines.push(line) }),
+    storeFaults: { findings: [], doubts: [], settle: () => undefined },
     onFatal: (error) => fatal.push(error),
+    onStoreFault: (error) => storeFaults.push(error),
   });
   const made: Rig = {
     core,
@@ -144,6 +148,7 @@ async function rig(
     sent: [],
     paused: [],
     fatal,
+    storeFaults,
     lines,
     calls,
     gauges,
@@ -157,7 +162,7 @@ async function rig(
     pauseAppends: () => made.paused.push(true),
     resumeAppends: () => made.paused.push(false),
   });
-  driver.start(recovery, 'seed');
+  driver.start({ ...recovery, storeDoubts: [] }, 'seed');
   return made;
 }
 
@@ -331,6 +336,17 @@ describe('storage node driver', () => {
     list(2, second.driver);
     await sleep(30);
     expect(second.replies).toEqual([]);
+
+    const unreadable = await rig();
+    unreadable.core.script = () => [
+      { kind: 'query', token: 1, queries: [{ kind: 'range', gte: key(0), lt: key(9) }] },
+    ];
+    unreadable.store.range = () => Promise.reject(new Error('a block cannot be read'));
+    list(1, unreadable.driver);
+    await sleep(20);
+    expect(unreadable.fatal).toEqual([]);
+    expect(unreadable.storeFaults.map((error) => error.message)).toEqual(['a block cannot be read']);
+    expect(unreadable.core.kinds()).toEqual(['start', 'request']);
 
     const third = await rig();
     third.core.script = persisting;
