@@ -80,11 +80,11 @@ function mustBeNew({ isolation, operations }: Transaction): boolean {
 }
 
 /** A node for every moment at which something begins that must come after what ended since the moment before. */
-function addRealTime(graph: DependencyGraph, { transactions }: HistoryIndex): void {
+function addRealTime(graph: DependencyGraph, { transactions, fates }: HistoryIndex): void {
   const ended = transactions
     .map(({ outcome, completedAt }, node) => ({ node, outcome, completedAt }))
     // An unknown one may still happen after its client gave up.
-    .filter(({ outcome }) => outcome !== 'unknown')
+    .filter(({ node, outcome }) => outcome !== 'unknown' || fates[node]?.happened === 'no')
     .sort((a, b) => a.completedAt - b.completedAt);
   const begun = transactions
     .map((transaction, node) => ({ node, transaction }))

@@ -89,6 +89,13 @@ export function indexLists(transactions: readonly Transaction[], settledAt: numb
         violations.push({ rule: 'twice', message, transactions: transactionsOf([element], appends) });
       } else list.places.set(element, place);
     }
+    for (const [at, { element, transaction }] of list.appends.entries()) {
+      const before = list.appends[at - 1];
+      if (before === undefined || before.transaction !== transaction) continue;
+      if ((list.places.get(before.element) ?? -1) < (list.places.get(element) ?? list.order.length)) continue;
+      const message = `${list.key} holds ${element} before ${before.element}, which transaction ${transaction} appended first`;
+      violations.push({ rule: 'incompatible-order', message, transactions: [transaction] });
+    }
     for (const read of list.reads) {
       for (const [place, element] of read.elements.entries()) {
         seen.add(element);

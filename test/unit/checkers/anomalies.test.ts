@@ -126,6 +126,7 @@ describe('the ledger', () => {
       'incompatible-order',
       'a 0..1 append x 1 \n b 0..1 append x 2 \n c 0..9 list x 1 2 \n z 10..11 list x 2 1',
     ],
+    ['incompatible-order', 'a 0..1 append x 1; append x 2 \n b 0..9 append x 3 \n z 10..11 list x 2 1 3'],
     ['internal', 'a 0..1 append x 1; list x \n z 9..10 list x 1'],
     ['internal', 'a 0..1 append x 1; append x 2; list x 2 1 \n z 9..10 list x 1 2'],
   ])('%s: %s', (rule, text) => {
