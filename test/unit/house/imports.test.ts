@@ -112,7 +112,7 @@ describe('house rules', () => {
 
   it('pure code reads no clock, no chance, no timer, and awaits nothing', () => {
     const forbidden =
-      /\bDate\.now\b|\bnew Date\b|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bperformance\.|\bprocess\.|\bawait\b|\basync\b|\bnew Promise\b|\bBuffer\b/;
+      /\bDate\.now\b|\bnew Date\(\s*\)|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bperformance\.|\bprocess\.|\bawait\b|\basync\b|\bnew Promise\b|\bBuffer\b/;
     const broken = violations((file) =>
       isPure(file.path)
         ? file.lines.flatMap((line, index) => {
