@@ -32,7 +32,7 @@ export const LOCK = { none: 0, shared: 1, reserved: 2, pending: 3, exclusive: 4 
 /** What all files of one volume share. */
 export interface VolumeView {
   readonly cache: PageCache;
-  readonly source: PageSource;
+  readonly source: Pick<PageSource, 'read'>;
   /** CPL of the newest handed-over MTR. */
   head(): Lsn;
   vdl(): Lsn;
@@ -191,7 +191,9 @@ export class VolumeFile implements Reader {
     const frames: Uint8Array[] = [];
     for (const page of [...this.#overlay.keys()].sort((a, b) => a - b)) {
       const frame = this.#overlay.get(page) as Uint8Array;
-      const base = page <= baseSize ? this.#view.cache.peek(page, this.#readPoint) : null;
+      const known = page <= baseSize ? this.#view.cache.peek(page, this.#readPoint) : null;
+      // A page below the end may never have been written (SQLite leaves out free pages): storage has nothing for a delta to stand on.
+      const base = known === ZERO_PAGE ? null : known;
       const change = page <= newSize ? diffPage(toPageNumber(page), base, frame) : null;
       if (change === null) {
         this.#view.cache.giveFrame(frame);

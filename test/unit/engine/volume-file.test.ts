@@ -10,8 +10,10 @@ import type { PageChange } from '../../../src/log/record.ts';
 
 const PAGE = 4096;
 
-/** A volume of `sizePages` pages whose first bytes are their numbers, at LSN 10. */
-function bench(options: { readonly sizePages?: number; readonly maxOverlayPages?: number } = {}) {
+/** A volume of `sizePages` pages whose first bytes are their numbers, at LSN 10; `hole` was never written. */
+function bench(
+  options: { readonly sizePages?: number; readonly hole?: number; readonly maxOverlayPages?: number } = {},
+) {
   const { sizePages = 3 } = options;
   const cache = new PageCache(1000 * PAGE);
   const state = {
@@ -25,7 +27,8 @@ function bench(options: { readonly sizePages?: number; readonly maxOverlayPages?
   for (let page = 1; page <= sizePages; page += 1) {
     const data = new Uint8Array(PAGE).fill(page);
     if (page === 1) putU32(data, 28, sizePages);
-    cache.putFetched(page, 5, 10, data, false);
+    if (page === options.hole) cache.putFetched(page, 0, 10, null, true);
+    else cache.putFetched(page, 5, 10, data, false);
   }
   const host: Host = {
     nowMs: () => 0,
@@ -95,6 +98,16 @@ describe('VolumeFile', () => {
     file.unlockTo(LOCK.none);
     file.lockTo(LOCK.shared);
     expect(file.lockTo(LOCK.reserved)).toBe('ok');
+  });
+
+  it('sends an image of a page that was never written, though it lies below the end and was read', () => {
+    const { file, state } = bench({ sizePages: 5, hole: 4 });
+    file.lockTo(LOCK.exclusive);
+    file.write(page(4), 3 * PAGE);
+    file.commit();
+    expect(state.handedOver.map((mtr) => mtr.map(({ page: number, kind }) => [number, kind]))).toEqual([
+      [[4, 'image']],
+    ]);
   });
 
   it('counts as a reader from SHARED to NONE', () => {
