@@ -190,7 +190,7 @@ export class ComputeNode {
     });
     const log = openVolume({
       takenOver,
-      cluster: () => this.#directory.cluster,
+      cluster,
       links: this.#links,
       clock: nodeClock,
       timers: nodeTimers,

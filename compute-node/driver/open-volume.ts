@@ -10,23 +10,11 @@ import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_COMMIT_TIMEOUT_MS } from '../../src/base/limits.ts';
 import type { Clock, Crc32, Random, Timer, Timers } from '../../src/env/env.ts';
 import { compareEpochs, type Epoch, formatEpoch, sameEpoch } from '../../src/log/epoch.ts';
-import {
-  type Lsn,
-  NO_LSN,
-  type NodeId,
-  type PageNumber,
-  toPgIndex,
-  type VolumeId,
-} from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN, type NodeId, type PageNumber, type VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
 import type { HeartbeatGrant, HeartbeatVolume, PageVersion } from '../../src/messages/messages.ts';
 import type { ClusterValue } from '../../src/register/values.ts';
-import type {
-  AdministeredVolume,
-  OpenVolumeStatus,
-  SubmittedMtr,
-  VolumeMembers,
-} from '../volume/open-volume.ts';
+import type { OpenVolume, OpenVolumeStatus, SubmittedMtr } from '../volume/open-volume.ts';
 import { readPointAt } from '../volume/read-point.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
 import { VolumeWriter } from '../volume/writer.ts';
@@ -43,8 +31,6 @@ import { ReadConfirmation } from './read-confirmation.ts';
 import { Registers } from './registers.ts';
 import type { StorageLinks } from './storage-links.ts';
 
-/** The lease rests on it. */
-const PG_0 = toPgIndex(0);
 const TICK_MS = 50;
 /** An install's acknowledgement may be held for a lease term by a node that promised it to another epoch. */
 const INSTALL_TIMEOUT_MS = 5_000;
@@ -55,8 +41,7 @@ const RELEASE_POLL_MS = 5;
 
 export interface OpenVolumeOptions {
   readonly takenOver: TakenOver;
-  /** As it is known when asked: nodes come and go. */
-  readonly cluster: () => ClusterValue;
+  readonly cluster: ClusterValue;
   readonly links: StorageLinks;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -68,7 +53,7 @@ export interface OpenVolumeOptions {
   readonly writerLimits?: Partial<WriterLimits>;
 }
 
-export function openVolume(options: OpenVolumeOptions): AdministeredVolume {
+export function openVolume(options: OpenVolumeOptions): OpenVolume {
   return WrittenVolume.open(options);
 }
 
@@ -79,7 +64,7 @@ interface WritableWaiter {
   readonly reject: (error: TidemarkError) => void;
 }
 
-class WrittenVolume implements AdministeredVolume {
+class WrittenVolume implements OpenVolume {
   readonly volume: VolumeId;
   readonly name: string;
   readonly epoch: Epoch;
@@ -130,8 +115,8 @@ class WrittenVolume implements AdministeredVolume {
     });
     this.#confirmation = new ReadConfirmation({
       epoch: this.epoch,
-      quorum: () => this.#writer.quorumOf(PG_0),
-      leaseTermMs: cluster().constants.leaseTermMs,
+      members: manifest.pgs[0]!.members,
+      leaseTermMs: cluster.constants.leaseTermMs,
       heartbeats: links.heartbeats,
       readClocks: () => readClocks(clock),
       timeoutMs: CONFIRM_TIMEOUT_MS,
@@ -140,7 +125,7 @@ class WrittenVolume implements AdministeredVolume {
     this.#floor = new FloorKeeper({
       registers: new Registers({
         clients: links.clients,
-        clusterId: cluster().clusterId,
+        clusterId: cluster.clusterId,
         random,
         clock,
         timers,
@@ -243,26 +228,10 @@ class WrittenVolume implements AdministeredVolume {
     return () => this.#deposedListeners.delete(listener);
   }
 
-  get members(): VolumeMembers {
-    return {
-      pgs: this.#writer.manifest.pgs,
-      changes: this.#writer.memberChanges,
-      propose: (pg, proposed) => this.#changeMembers(() => this.#writer.proposeMembers(pg, proposed)),
-      revert: (pg) => this.#changeMembers(() => this.#writer.revertMembers(pg)),
-    };
-  }
-
-  #changeMembers(ask: () => void): void {
-    if (this.#ended !== null) throw this.#ended;
-    if (this.#closing !== null) throw closedError(this.name);
-    ask();
-    this.#step({ kind: 'flush' });
-  }
-
   status(): OpenVolumeStatus {
     const { cluster, links } = this.#options;
     const nodes = [...this.#writer.links].map((link) => {
-      const config = cluster().nodes.find(({ nodeId }) => nodeId === link.nodeId);
+      const config = cluster.nodes.find(({ nodeId }) => nodeId === link.nodeId);
       return {
         nodeId: link.nodeId,
         az: config?.az ?? '',
@@ -394,15 +363,15 @@ class WrittenVolume implements AdministeredVolume {
     }
   }
 
-  #install({ node, version, request }: Extract<WriterEffect, { kind: 'install' }>): void {
+  #install({ node, request }: Extract<WriterEffect, { kind: 'install' }>): void {
     const { pg } = request;
     const client = this.#options.links.clients.get(node);
     if (client === undefined) return;
     client.call('install', request, { timeoutMs: INSTALL_TIMEOUT_MS }).then(
-      (reply) => this.#step({ kind: 'install-reply', node, pg, version, reply }),
+      (reply) => this.#step({ kind: 'install-reply', node, pg, reply }),
       (error: unknown) => {
         if (!isTidemarkError(error)) throw error;
-        this.#step({ kind: 'install-failed', node, pg, version });
+        this.#step({ kind: 'install-failed', node, pg });
       },
     );
   }
@@ -411,7 +380,7 @@ class WrittenVolume implements AdministeredVolume {
     const { links, cluster, takenOver, logger } = this.#options;
     const proposal = {
       clients: links.clients,
-      clusterId: cluster().clusterId,
+      clusterId: cluster.clusterId,
       members: takenOver.name.registerMembers,
       epoch: this.epoch,
       version,
@@ -426,7 +395,7 @@ class WrittenVolume implements AdministeredVolume {
           this.#step({ kind: 'manifest-refused', promised: outcome.promised });
           return;
         case 'failed':
-          logger.log('warn', 'too few storage nodes took the next manifest; proposed again', {
+          logger.log('warn', 'too few storage nodes took the manifest that names new PGs; proposed again', {
             name: this.name,
             version,
           });

@@ -116,8 +116,6 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
         method,
         body: { boxcars: [], scl: NO_LSN, vdl: NO_LSN, tail: NO_LSN, manifest: EMPTY, refusal: because },
       };
-    case 'findCommit':
-      return { method, body: { lsn: NO_LSN, commitTimeMicros: 0, refusal: because } };
     case 'status':
       return {
         method,

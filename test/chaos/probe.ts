@@ -5,7 +5,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@libsql/client';
-import { codeOf, connect, isRefusal } from './workload/connection.ts';
+import { codeOf, connect } from './clients.ts';
+import { isRefusal } from './ledger.ts';
 
 /** Longer than any pause. */
 const ANSWER_TIMEOUT_MS = 20_000;

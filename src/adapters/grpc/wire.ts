@@ -31,7 +31,6 @@ export const WIRE_METHODS: Readonly<
   inventory: { name: 'Inventory', isStream: false },
   install: { name: 'Install', isStream: false },
   pullRecords: { name: 'PullRecords', isStream: false },
-  findCommit: { name: 'FindCommit', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

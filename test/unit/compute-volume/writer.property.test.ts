@@ -139,8 +139,7 @@ function run(net: WriterNet, twin: DumbTwin, op: Op): void {
       return;
     case 'install': {
       const target = net.node(NODES[op.node]!);
-      for (const { request } of target.installs) {
-        const { pg } = request;
+      for (const { pg } of target.installs) {
         twin.heard(pg, target.nodeId, String(target.incarnation), target.segment(pg).scl);
       }
       net.install(target.nodeId);

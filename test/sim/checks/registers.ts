@@ -1,0 +1,64 @@
+/**
+ * What the registers have chosen, known by counting acceptances where they are answered: a value is chosen once four acceptors have accepted it
+ * in one ballot. Two values chosen for one version, or an install of a manifest that was never chosen, are violations.
+ */
+import { Buffer } from 'node:buffer';
+import type { IncomingRequest, OutgoingReply } from '../../../src/adapters/grpc/server.ts';
+import { formatEpoch } from '../../../src/log/epoch.ts';
+import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
+import type { InstallRequest, RegisterAcceptRequest } from '../../../src/messages/messages.ts';
+import { WRITE_QUORUM } from '../../../src/quorum/quorum.ts';
+import { decodeManifest } from '../../../src/register/codec.ts';
+import type { ManifestValue } from '../../../src/register/values.ts';
+import type { World } from '../world/world.ts';
+
+const MANIFEST_PREFIX = 'manifest/';
+
+export class ChosenValues {
+  readonly #world: World;
+  readonly #onManifest: (manifest: ManifestValue) => void;
+  /** `key version ballot` → who accepted. */
+  readonly #accepted = new Map<string, Set<NodeId>>();
+  /** `key version` → value. */
+  readonly #chosen = new Map<string, Uint8Array>();
+  readonly #manifests = new Map<VolumeId, Uint8Array[]>();
+
+  constructor(world: World, onManifest: (manifest: ManifestValue) => void) {
+    this.#world = world;
+    this.#onManifest = onManifest;
+  }
+
+  onExchange(node: NodeId, request: IncomingRequest, reply: OutgoingReply): void {
+    if (request.method === 'registerAccept' && reply.method === 'registerAccept' && reply.body.accepted)
+      this.#onAccepted(node, request.body);
+    if (request.method === 'install' && reply.method === 'install' && reply.body.installed)
+      this.#onInstalled(node, request.body);
+  }
+
+  #onAccepted(node: NodeId, { key, version, ballot, value }: RegisterAcceptRequest): void {
+    const name = `${key} ${version}`;
+    const inBallot = `${name} ${formatEpoch(ballot)}`;
+    const acceptors = this.#accepted.get(inBallot) ?? new Set();
+    this.#accepted.set(inBallot, acceptors.add(node));
+    if (acceptors.size !== WRITE_QUORUM) return;
+    const before = this.#chosen.get(name);
+    if (before !== undefined) {
+      if (Buffer.compare(before, value) !== 0)
+        this.#world.violate('register', `register ${key} has chosen two values for version ${version}`);
+      return;
+    }
+    this.#chosen.set(name, value);
+    if (!key.startsWith(MANIFEST_PREFIX)) return;
+    const manifest = decodeManifest(value);
+    const manifests = this.#manifests.get(manifest.volume) ?? [];
+    manifests.push(value);
+    this.#manifests.set(manifest.volume, manifests);
+    this.#onManifest(manifest);
+  }
+
+  #onInstalled(node: NodeId, { volume, manifest }: InstallRequest): void {
+    const isChosen = this.#manifests.get(volume)?.some((chosen) => Buffer.compare(chosen, manifest) === 0);
+    if (isChosen !== true)
+      this.#world.violate('register', `${node} installed a manifest of ${volume} that was never committed`);
+  }
+}

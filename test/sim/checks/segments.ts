@@ -1,0 +1,33 @@
+/** What must hold in every segment after every step of its node's core (design section 1). */
+import type { Segment } from '../../../storage-node/core/segment.ts';
+import type { SimStorageNode } from '../cluster/storage-node.ts';
+import type { World } from '../world/world.ts';
+
+interface Seen {
+  vdl: number;
+  collected: number;
+}
+
+const SEEN = new WeakMap<Segment, Seen>();
+
+export function checkSegments(world: World, node: SimStorageNode): void {
+  const { core } = node;
+  if (core === null) return;
+  for (const segment of core.segments.all()) {
+    const { vdl, coalesced, collected, floor, scl, tail, name } = segment;
+    const who = `${node.nodeId} ${name}`;
+    if (coalesced > vdl) world.violate('order', `${who}: coalesced ${coalesced} above VDL ${vdl}`);
+    if (coalesced > scl) world.violate('order', `${who}: coalesced ${coalesced} above SCL ${scl}`);
+    if (tail > vdl) world.violate('order', `${who}: tail ${tail} above VDL ${vdl}`);
+    if (collected > 0 && collected >= floor)
+      world.violate('order', `${who}: collected ${collected} at floor ${floor}`);
+    const seen = SEEN.get(segment);
+    if (seen === undefined) {
+      SEEN.set(segment, { vdl, collected });
+      continue;
+    }
+    if (vdl < seen.vdl) world.violate('regress', `${who}: VDL went from ${seen.vdl} to ${vdl}`);
+    seen.vdl = vdl;
+    seen.collected = collected;
+  }
+}

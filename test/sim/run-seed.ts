@@ -1,0 +1,122 @@
+/** One run: a scenario and its faults drawn from a seed, played, judged. */
+import { judge } from '../checkers/judge.ts';
+import { SimCluster, type Scenario } from './cluster/cluster.ts';
+import { checkConvergence } from './checks/convergence.ts';
+import { type TraceLine, type Violation, World } from './world/world.ts';
+
+export interface SeedOptions {
+  readonly trace?: (line: TraceLine) => void;
+}
+
+export interface SeedResult {
+  readonly seed: number;
+  readonly violation: Violation | null;
+  readonly hash: number;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly acknowledged: number;
+  readonly readsChecked: number;
+}
+
+const START_LIMIT_MS = 20_000;
+const CHAOS_MS = 8_000;
+const CALM_LIMIT_MS = 60_000;
+
+export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
+  const world = new World(seed, options.trace ?? null);
+  const scenario = drawScenario(world);
+  const cluster = new SimCluster(world, scenario);
+  play(world, cluster);
+  if (world.violation === null) {
+    for (const { name, recorder } of cluster.workloads) {
+      const [first] = judge(recorder.history()).violations;
+      if (first !== undefined) world.violate(first.rule, `volume ${name}: ${first.message}`);
+    }
+  }
+  return {
+    seed,
+    violation: world.violation,
+    hash: world.hash,
+    events: world.eventCount,
+    virtualMs: world.nowMs,
+    acknowledged: cluster.workloads.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
+    readsChecked: cluster.oracle.readsChecked,
+  };
+}
+
+function play(world: World, cluster: SimCluster): void {
+  cluster.start();
+  let areMade = false;
+  const first = cluster.computes[0];
+  if (first === undefined) throw new Error('a scenario has a compute node');
+  world.after(50, null, 'volumes', () => {
+    Promise.all(cluster.workloads.map(({ name }) => first.ensureVolume(name))).then(
+      () => {
+        areMade = true;
+      },
+      (error: unknown) => world.fail('making the volumes', error),
+    );
+  });
+  if (!world.run(START_LIMIT_MS, () => areMade)) {
+    world.violate('liveness', 'the volumes were not made');
+    return;
+  }
+  for (const workload of cluster.workloads) workload.start();
+  world.run(world.nowMs + CHAOS_MS);
+  for (const workload of cluster.workloads) workload.stop();
+  settle(world, cluster);
+}
+
+/** After the faults: all goes on by itself, within a bounded time. */
+function settle(world: World, cluster: SimCluster): void {
+  const limitMs = world.nowMs + CALM_LIMIT_MS;
+  const done = (what: string, all: () => Promise<unknown>): void => {
+    let isDone = false;
+    world.after(0, null, what, () => {
+      all().then(
+        () => {
+          isDone = true;
+        },
+        (error: unknown) => world.fail(what, error),
+      );
+    });
+    if (!world.run(limitMs, () => isDone))
+      world.violate('liveness', `${what}: not within ${CALM_LIMIT_MS} ms of calm`);
+  };
+  const each = (act: (workload: SimCluster['workloads'][number]) => Promise<void>) => () =>
+    Promise.all(cluster.workloads.map(act));
+  done(
+    'a write of every volume',
+    each((workload) => workload.until('write')),
+  );
+  const isIdle = (): boolean =>
+    cluster.workloads.every((workload) => workload.isIdle) &&
+    cluster.computes.every(({ engines }) =>
+      [...engines.values()].every((engine) => engine.status().connections === 0),
+    );
+  if (!world.run(limitMs, isIdle)) world.violate('liveness', 'clients are still waiting');
+  for (const { recorder } of cluster.workloads) recorder.settle(world.nowMs);
+  done(
+    'a last look at every volume',
+    each((workload) => workload.until('look')),
+  );
+  checkConvergence(world, cluster, limitMs);
+}
+
+function drawScenario(world: World): Scenario {
+  const chance = world.chance('scenario');
+  return {
+    storageNodes: 6,
+    computeNodes: chance.integer(2, 3),
+    volumes: chance.integer(1, 2),
+    lal: chance.pick([200, 1_000, 5_000]),
+    pgPages: chance.pick([2, 3, 5]),
+    windowMs: chance.pick([400, 2_000, 60_000]),
+    cachePages: chance.pick([4, 8, 64]),
+    workload: {
+      clients: chance.integer(3, 6),
+      pauseMs: chance.pick([20, 60, 150]),
+      writes: chance.pick([0.3, 0.5, 0.8]),
+    },
+  };
+}

@@ -1,0 +1,109 @@
+/**
+ * The network between processes: for each ordered pair a link with its delays and whatever faults lie on it just now. A fault is put on by
+ * adding to a link's counts and taken off by subtracting, so that any number of them can overlap.
+ */
+import type { SimProcess } from './process.ts';
+import type { Chance } from './random.ts';
+import type { World } from './world.ts';
+
+export interface Link {
+  readonly from: string;
+  readonly to: string;
+  /** > 0: nothing arrives. */
+  cuts: number;
+  /** > 0: what is on a stream waits, and nobody notices. */
+  stalls: number;
+  /** Shares of unary messages. */
+  loss: number;
+  duplication: number;
+  /** Up to so much is added to every message, differently for each: unary ones overtake each other. */
+  jitterMs: number;
+  /** Typical extra delay with a heavy tail. */
+  slownessMs: number;
+  /** > 0: so long a byte takes. */
+  msPerByte: number;
+}
+
+/** A connection that is up, as far as what happens around it goes. */
+export interface Watcher {
+  onLinksChanged(): void;
+  onStopped(process: SimProcess): void;
+  onEnded(process: SimProcess): void;
+}
+
+const TYPICAL_DELAY_MS = 0.15;
+const LONGEST_DELAY_MS = 5;
+const LONGEST_SLOW_DELAY_MS = 3_000;
+
+export class Links {
+  readonly #world: World;
+  readonly #chance: Chance;
+  readonly #links = new Map<string, Link>();
+  readonly watchers = new Set<Watcher>();
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#chance = world.chance('network');
+  }
+
+  between(from: string, to: string): Link {
+    const key = `${from}>${to}`;
+    let link = this.#links.get(key);
+    if (link === undefined) {
+      link = {
+        from,
+        to,
+        cuts: 0,
+        stalls: 0,
+        loss: 0,
+        duplication: 0,
+        jitterMs: 0,
+        slownessMs: 0,
+        msPerByte: 0,
+      };
+      this.#links.set(key, link);
+    }
+    return link;
+  }
+
+  /** Puts something on links, or takes it off, and tells whoever waits for one. */
+  change(links: readonly Link[], apply: (link: Link) => void): void {
+    for (const link of links) apply(link);
+    for (const watcher of [...this.watchers]) watcher.onLinksChanged();
+  }
+
+  /** Its connections notice when it stops or ends. */
+  watch(process: SimProcess): void {
+    process.onStopped = () => {
+      for (const watcher of [...this.watchers]) watcher.onStopped(process);
+    };
+    process.onEnded = () => {
+      for (const watcher of [...this.watchers]) watcher.onEnded(process);
+    };
+  }
+
+  delayMs(link: Link, sizeBytes: number): number {
+    const chance = this.#chance;
+    let delayMs = 0.02 + chance.heavyTailed(TYPICAL_DELAY_MS, LONGEST_DELAY_MS);
+    if (link.jitterMs > 0) delayMs += chance.next() * link.jitterMs;
+    if (link.slownessMs > 0) delayMs += chance.heavyTailed(link.slownessMs, LONGEST_SLOW_DELAY_MS);
+    return delayMs + link.msPerByte * sizeBytes;
+  }
+
+  /** Whether a unary message gets lost on its way. */
+  loses(link: Link): boolean {
+    return link.cuts > 0 || (link.loss > 0 && this.#chance.chance(link.loss));
+  }
+
+  duplicates(link: Link): boolean {
+    return link.duplication > 0 && this.#chance.chance(link.duplication);
+  }
+
+  between01(): number {
+    return this.#chance.next();
+  }
+
+  get world(): World {
+    return this.#world;
+  }
+}
