@@ -133,6 +133,7 @@ export function cluster(random: SeededRandom): ClusterValue {
     format: REGISTER_FORMAT,
     clusterId: random.id(16),
     nodes: NODES.slice(0, 6).map((nodeId) => ({ nodeId, az: nodeId.slice(0, 3), address: `${nodeId}:7100` })),
+    draining: NODES.slice(0, random.below(3)),
     constants: {
       lal: 1 + random.below(10_000_000),
       leaseTermMs: 500,

@@ -136,12 +136,16 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     ],
   },
   {
-    name: 'lease-of-two',
+    name: 'lease-of-one',
     rule: 'A lease is three promises: 3 + 4 > 6.',
     section: '4',
     arena: 'cluster',
     edits: [
-      { file: LEASE, find: 'export const LEASE_QUORUM = 3;', replace: 'export const LEASE_QUORUM = 1;' },
+      {
+        file: LEASE,
+        find: 'return this.quorum().isReadQuorum((node) => (this.members.get(node)?.promisedAt ?? null) !== null);',
+        replace: 'return [...this.members.values()].some(({ promisedAt }) => promisedAt !== null);',
+      },
     ],
   },
   {

@@ -109,11 +109,15 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     section: '6',
     arena: 'cluster',
     edits: [
-      { file: COMPUTE, find: 'if (intact < READ_QUORUM)', replace: 'if (intact < READ_QUORUM - 1)' },
       {
         file: COMPUTE,
-        find: 'if (segments.length < WRITE_QUORUM) return',
-        replace: 'if (segments.length < WRITE_QUORUM - 2) return',
+        find: 'if (!quorum.isReadQuorum(isIntact))',
+        replace: 'if (quorum.least(isIntact) < 2)',
+      },
+      {
+        file: COMPUTE,
+        find: 'if (!quorum.isWriteQuorum(hasPromised)) return',
+        replace: 'if (quorum.least(hasPromised) < 2) return',
       },
     ],
   },
@@ -394,8 +398,8 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'compute-node/volume/take-over-install.ts',
-        find: '(countOf.get(pg) ?? 0) >= WRITE_QUORUM',
-        replace: '(countOf.get(pg) ?? 0) >= 1',
+        find: 'return QuorumSet.of(config).isWriteQuorum((node) => nodes.has(node));',
+        replace: 'return nodes.size > 0;',
       },
     ],
   },

@@ -122,8 +122,8 @@ export const WRITE_PATH: readonly Mutant[] = [
     edits: [
       {
         file: WRITER,
-        find: 'const mustWait = !this.held.isEmpty || highestPg >= this.growth.committedCount;',
-        replace: 'const mustWait = highestPg >= this.growth.committedCount;',
+        find: 'const mustWait = !this.held.isEmpty || highestPg >= this.manifests.committedCount;',
+        replace: 'const mustWait = highestPg >= this.manifests.committedCount;',
       },
     ],
   },
@@ -135,7 +135,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     edits: [
       {
         file: WRITER,
-        find: 'this.growth.onFailed(event.version, nowMs);',
+        find: 'this.manifests.onFailed(event.version, nowMs);',
         replace: 'this.onManifestCommitted(event.version, nowMs);',
       },
     ],
