@@ -12,3 +12,8 @@ export function incarnationCounter(incarnation: string): number {
   const [counter = ''] = incarnation.split('.', 1);
   return /^[0-9]{1,15}$/.test(counter) ? Number(counter) : 0;
 }
+
+/** What no other life shares, also while the counter is not settled yet. */
+export function incarnationSeed(incarnation: string): string {
+  return incarnation.slice(incarnation.indexOf('.') + 1);
+}

@@ -225,6 +225,54 @@ export interface PullRecordsReply {
   readonly refusal: Refusal | null;
 }
 
+/** What a node has promised and acknowledged for one segment, durably: told by itself, or remembered of it by a peer. */
+export interface MemorySegment {
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly watermark: Lsn;
+  readonly promised: Epoch;
+  readonly installed: Epoch | null;
+}
+
+export interface MemoryRegister {
+  readonly key: string;
+  readonly promised: Epoch;
+  readonly acceptedBallot: Epoch | null;
+  readonly acceptedVersion: number;
+}
+
+/** What one side remembers of the other: all after `after` up to `through`, or what it was told less of than it remembers. */
+export interface Recollection {
+  /** Empty: nothing is remembered. */
+  readonly incarnation: string;
+  readonly segments: readonly MemorySegment[];
+  readonly registers: readonly MemoryRegister[];
+  readonly after: string;
+  readonly through: string;
+  readonly done: boolean;
+}
+
+export interface MemoryQuestion {
+  readonly after: string;
+}
+
+export interface ExchangeMemoryRequest {
+  readonly clusterId: string;
+  readonly nodeId: NodeId;
+  readonly incarnation: string;
+  readonly segments: readonly MemorySegment[];
+  readonly registers: readonly MemoryRegister[];
+  readonly asks: MemoryQuestion | null;
+  readonly recalls: Recollection | null;
+}
+
+export interface ExchangeMemoryReply {
+  readonly incarnation: string;
+  readonly asks: MemoryQuestion | null;
+  readonly recalls: Recollection | null;
+  readonly refusal: Refusal | null;
+}
+
 export interface StatusRequest {
   readonly clusterId: string;
 }
@@ -272,6 +320,7 @@ export interface StorageNodeMethods {
   inventory: { request: InventoryRequest; reply: InventoryReply };
   install: { request: InstallRequest; reply: InstallReply };
   pullRecords: { request: PullRecordsRequest; reply: PullRecordsReply };
+  exchangeMemory: { request: ExchangeMemoryRequest; reply: ExchangeMemoryReply };
   status: { request: StatusRequest; reply: StatusReply };
 }
 export type StorageNodeMethod = keyof StorageNodeMethods;

@@ -24,7 +24,7 @@ export function onAppend(ctx: NodeContext, { to, body }: Request<'append'>): voi
     );
     return;
   }
-  const unauthorized = whyNoAuthority(segment, body);
+  const unauthorized = ctx.whyUnsure(segment) ?? whyNoAuthority(segment, body);
   if (unauthorized !== null) {
     refuseWith(unauthorized);
     return;

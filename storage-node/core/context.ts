@@ -4,6 +4,7 @@
  */
 import type { Crc32, Now } from '../../src/env/env.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
+import type { Refusal } from '../../src/messages/messages.ts';
 import type { ClusterNode } from '../../src/register/values.ts';
 import type { NodeId, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { CoreEffect, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
@@ -46,9 +47,11 @@ export interface NodeContext {
   /** Readings of the step that runs. */
   now: Now;
   readonly startedAtMs: number;
-  /** The journal was damaged and the other nodes have not told yet what this one may have forgotten. */
+  /** This node has forgotten something, and the others have not told yet which segments it had. */
   readonly isInDoubt: boolean;
 
+  /** Why nothing may be promised or acknowledged (for this segment) yet; null: it may. Peers are being asked what was forgotten. */
+  whyUnsure(segment: Segment | null): Refusal | null;
   emit(effect: CoreEffect): void;
   /** Durable first, then `replies`, in order with all earlier ones; with no ops a barrier behind what is on its way. */
   persist(ops: readonly DurableOp[], replies: readonly Reply[]): void;

@@ -184,9 +184,10 @@ function* answerPull(
     const boxcars = yield* chunksFor(segment, body);
     const { scl, vdl, tail } = segment;
     const manifest = mayLackManifest(segment, body.vdl) ? (segment.manifest?.bytes ?? EMPTY) : EMPTY;
-    const quarantined = segment.isQuarantined
-      ? refusal('QUARANTINED', `${segment.name} is in quarantine: what it lacks proves nothing`)
-      : null;
+    const isIntact = !segment.isQuarantined && ctx.whyUnsure(segment) === null;
+    const quarantined = isIntact
+      ? null
+      : refusal('QUARANTINED', `${segment.name} is in quarantine: what it lacks proves nothing`);
     ctx.persist(
       [],
       [

@@ -38,6 +38,8 @@ function onVolume(
   });
   const segments = ctx.segments.ofVolume(volume);
   if (segments.length === 0) return refused(refusal('NO_SEGMENT', `no segment of ${volume} here`));
+  const unsure = segments.map((segment) => ctx.whyUnsure(segment)).find((why) => why !== null);
+  if (unsure !== undefined) return refused(unsure);
   const newer = segments.find((segment) => compareEpochs(epoch, segment.promised) < 0);
   if (heartbeat.release) {
     ctx.leases.release(volume, epoch);

@@ -182,6 +182,10 @@ export const GUARD = {
   incarnation: 'node/incarnation',
   registerPrefix: 'register/',
   segmentPrefix: 'segment/',
+  /** What is remembered of the other nodes: `peer/NODE`, `peer/NODE/ITEM`. */
+  peerPrefix: 'peer/',
+  /** Why this node may have forgotten something it had promised or acknowledged; gone when that is made good. */
+  doubt: 'node/doubt',
 } as const;
 
 /** Guard keys of one segment. `marks`: SCL watermark, VDL and its tail. `distrust`: why the segment does not trust itself any more. */
@@ -198,6 +202,13 @@ export function parseSegmentGuardKey(
   const [volume, pg, what, ...rest] = key.slice(GUARD.segmentPrefix.length).split('/');
   if (volume === undefined || pg === undefined || what === undefined || rest.length > 0) return null;
   return { volume: volume as VolumeId, pg: Number(pg) as PgIndex, what };
+}
+
+/** `volume/pg`. */
+export function parseSegmentName(name: string): { readonly volume: VolumeId; readonly pg: PgIndex } | null {
+  const [volume, pg, ...rest] = name.split('/');
+  if (volume === undefined || pg === undefined || rest.length > 0) return null;
+  return { volume: volume as VolumeId, pg: Number(pg) as PgIndex };
 }
 
 function segmentPrefix(kind: number, volume: VolumeId, pg: PgIndex): Uint8Array {

@@ -20,16 +20,19 @@ import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
 import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
 import { discoverFrom } from './discovery.ts';
+import { Doubt } from './doubt.ts';
 import { gossipIfDue, onPullRecords } from './gossip.ts';
 import { onHeartbeat } from './heartbeats.ts';
 import { Leases } from './leases.ts';
+import { GUARD } from './keys.ts';
 import { type CoreLimits, DEFAULT_CORE_LIMITS } from './limits.ts';
+import { MemoryExchange } from './memory-exchange.ts';
 import { PageCache } from './page-memory.ts';
 import { type Program, ProgramRunner } from './program.ts';
 import { onReadPages } from './read-requests.ts';
 import { start } from './recovery.ts';
+import { Recall } from './recall.ts';
 import { refusal, refuse } from './refusals.ts';
-import { repairRegisters } from './register-repair.ts';
 import {
   CLUSTER_KEY,
   Registers,
@@ -41,11 +44,15 @@ import {
 import type { Segment } from './segment.ts';
 import { statusOf } from './status.ts';
 import { onFence, onInstall, onInventory } from './takeover.ts';
-import { ValueCodec } from './values.ts';
+import { ValueCodec, decodeText } from './values.ts';
 
 /** One peer is asked at such intervals which segments this node should have. */
 const DISCOVERY_INTERVAL_MS = 5_000;
-/** Pause between attempts to repair the registers, and after background work met damage. */
+/** Requests that need the peers' answers are kept so long for them after the start: then they are refused, to be sent again. */
+const ANSWERS_SOON_MS = 250;
+/** These promise nothing and acknowledge nothing. */
+const NEED_NO_ANSWERS: ReadonlySet<NodeRequest['method']> = new Set(['status', 'readPages', 'pullRecords']);
+/** Pause after background work met damage. */
 const RETRY_PAUSE_MS = 1_000;
 
 interface HeldReply {
@@ -53,7 +60,8 @@ interface HeldReply {
   readonly hold: Hold;
 }
 
-type Phase = 'new' | 'starting' | 'ready';
+/** `loaded`: the store is read and replayed, and the peers' answers are waited for a moment before requests are served. */
+type Phase = 'new' | 'starting' | 'loaded' | 'ready';
 
 export class StorageNodeCore implements NodeContext {
   readonly options: NodeOptions;
@@ -70,12 +78,14 @@ export class StorageNodeCore implements NodeContext {
 
   private phase: Phase = 'new';
   private readonly registers = new Registers();
+  private readonly doubt = new Doubt(this.registers);
+  private readonly recall = new Recall(this.registers, this.doubt);
+  private readonly exchange = new MemoryExchange(this.recall, this.registers);
   private readonly programs: ProgramRunner;
   private effects: CoreEffect[] = [];
   private queued: { readonly to: ReplyTo; readonly request: NodeRequest }[] = [];
   private held: HeldReply[] = [];
-  private repairAtMs = 0;
-  private isRepairing = false;
+  private loadedAtMs = 0;
   private discoverAtMs = 0;
   private discoverCursor = 0;
   private readonly freshening = new Set<Segment>();
@@ -91,27 +101,21 @@ export class StorageNodeCore implements NodeContext {
     this.programs = new ProgramRunner((effect) => this.emit(effect));
   }
 
-  /** The start is over: requests are answered. Until then they wait. */
+  /** All that the journal supplied has been taken in. */
   get isReady(): boolean {
-    return this.phase === 'ready';
+    return this.phase === 'loaded' || this.phase === 'ready';
   }
 
-  /**
-   * Nothing that was lost is still being made good: no register in doubt, no segment that waits for its peers: what the driver
-   * remembers of damage may be forgotten. (A segment in conflict with itself does not heal and remembers that on its own.)
-   */
+  /** Its peers have answered what it may have forgotten, and nothing that was lost is still being made good. */
   get isIntact(): boolean {
-    if (this.phase !== 'ready' || !this.registers.isTrusted) return false;
-    for (const { quarantine } of this.segments.all()) {
-      if (quarantine !== null && quarantine.kind !== 'conflict') return false;
-    }
-    return true;
+    return this.isReady && this.recall.isSettled && !this.doubt.isOpen(this);
   }
 
   step(event: CoreEvent, now: Now): CoreEffect[] {
     this.now = now;
     this.effects = [];
     this.dispatch(event);
+    this.settle();
     const effects = this.effects;
     this.effects = [];
     return effects;
@@ -153,26 +157,65 @@ export class StorageNodeCore implements NodeContext {
   private onStart(event: Extract<CoreEvent, { kind: 'start' }>): void {
     this.phase = 'starting';
     this.startedAtMs = this.now.monotonicMs;
+    const { guard } = event.recovery;
+    this.clusterId = textOf(guard.get(GUARD.clusterId)) ?? '';
+    this.recall.begin(this, Number(textOf(guard.get(GUARD.incarnation)) ?? '0'), event.incarnationSeed);
+    this.exchange.memory.load(guard);
+    // The peers answer while the store is read.
+    this.exchange.begin(this);
     this.run(this.starting(event));
   }
 
   private *starting(event: Extract<CoreEvent, { kind: 'start' }>): Program<void> {
-    yield* start(this, this.registers, event.recovery, event.incarnationSeed);
-    this.phase = 'ready';
+    yield* start(this, this.registers, this.doubt, event.recovery);
+    this.phase = 'loaded';
+    this.serveQueued(({ method }) => NEED_NO_ANSWERS.has(method));
+    this.loadedAtMs = this.now.monotonicMs;
+    this.exchange.onLoaded(this);
     this.discoverAtMs = this.now.monotonicMs + DISCOVERY_INTERVAL_MS;
     this.log('info', 'storage node ready', {
       nodeId: this.options.nodeId,
-      incarnation: this.incarnation,
       segments: this.segments.size,
       registers: this.registers.size,
     });
-    const queued = this.queued;
-    this.queued = [];
-    for (const { to, request } of queued) this.serve(to, request);
+  }
+
+  private settle(): void {
+    if (this.isReady && this.recall.settleIfAnswered(this)) {
+      const { incarnation } = this;
+      this.log('info', 'the other nodes have told what they remember of this one', { incarnation });
+      this.exchange.onSettled(this);
+    }
+    if (this.phase !== 'loaded') return;
+    if (!this.recall.isSettled && this.now.monotonicMs < this.loadedAtMs + ANSWERS_SOON_MS) return;
+    this.phase = 'ready';
+    this.serveQueued(() => true);
+  }
+
+  private serveQueued(isDue: (request: NodeRequest) => boolean): void {
+    const due = this.queued.filter(({ request }) => isDue(request));
+    this.queued = this.queued.filter(({ request }) => !isDue(request));
+    for (const { to, request } of due) this.serve(to, request);
+  }
+
+  /** Whether a request that comes now is served at once. */
+  private isServed({ method }: NodeRequest): boolean {
+    switch (this.phase) {
+      case 'new':
+        return false;
+      case 'starting':
+        return method === 'exchangeMemory';
+      case 'loaded':
+        return method === 'exchangeMemory' || NEED_NO_ANSWERS.has(method);
+      case 'ready':
+        return true;
+      default:
+        return assertNever(this.phase, 'phase');
+    }
   }
 
   private onRequest(to: ReplyTo, request: NodeRequest): void {
-    if (this.phase === 'ready') {
+    if (this.isServed(request)) {
       this.serve(to, request);
       return;
     }
@@ -220,6 +263,9 @@ export class StorageNodeCore implements NodeContext {
       case 'pullRecords':
         onPullRecords(this, { to, body: request.body });
         return;
+      case 'exchangeMemory':
+        this.exchange.onExchange(this, { to, body: request.body });
+        return;
       case 'status':
         this.reply(to, { method: 'status', body: statusOf(this) });
         return;
@@ -238,6 +284,7 @@ export class StorageNodeCore implements NodeContext {
     if (clusterId === '') {
       const isOpen =
         request.method === 'status' ||
+        request.method === 'exchangeMemory' ||
         ((request.method === 'registerPrepare' || request.method === 'registerAccept') &&
           request.body.key === CLUSTER_KEY);
       return isOpen ? null : refusal('WRONG_CLUSTER', 'the request names no cluster');
@@ -255,13 +302,15 @@ export class StorageNodeCore implements NodeContext {
   }
 
   private onTick(): void {
-    if (this.phase !== 'ready') return;
+    if (this.phase === 'new') return;
+    this.exchange.onTick(this);
+    if (!this.isReady) return;
     this.releaseHeld();
-    if (!this.registers.isTrusted && !this.isRepairing && this.now.monotonicMs >= this.repairAtMs)
-      this.repair();
-    if (this.now.monotonicMs >= this.discoverAtMs) this.discover();
+    this.doubt.onTick(this);
+    const { isSettled } = this.recall;
+    if (isSettled && this.now.monotonicMs >= this.discoverAtMs) this.discover();
     for (const segment of this.segments.all()) {
-      gossipIfDue(this, segment);
+      if (isSettled) gossipIfDue(this, segment);
       if ((this.pausedUntilMs.get(segment) ?? 0) <= this.now.monotonicMs) this.workOn(segment);
     }
   }
@@ -332,22 +381,15 @@ export class StorageNodeCore implements NodeContext {
     yield* discoverFrom(this, peer);
   }
 
-  private repair(): void {
-    this.isRepairing = true;
-    this.run(this.repairing());
-  }
+  // NodeContext
 
   get isInDoubt(): boolean {
-    return !this.registers.isTrusted;
+    return this.doubt.coversSegments;
   }
 
-  private *repairing(): Program<void> {
-    yield* repairRegisters(this, this.registers);
-    this.isRepairing = false;
-    this.repairAtMs = this.now.monotonicMs + RETRY_PAUSE_MS;
+  whyUnsure(segment: Segment | null): Refusal | null {
+    return this.recall.whyUnsure(this, segment);
   }
-
-  // NodeContext
 
   segmentOf(volume: Segment['volume'], pg: Segment['pg']): Segment | null {
     return this.segments.get(volume, pg);
@@ -397,6 +439,10 @@ export class StorageNodeCore implements NodeContext {
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void {
     this.emit({ kind: 'log', level, message, ...(fields === undefined ? {} : { fields }) });
   }
+}
+
+function textOf(value: Uint8Array | undefined): string | null {
+  return value === undefined ? null : decodeText(value);
 }
 
 /**

@@ -14,7 +14,13 @@ import type { CoreEffect, PeerReply, PeerRequest, StoreQuery, StoreResult, Token
 export type Wait =
   | { readonly kind: 'query'; readonly queries: readonly StoreQuery[] }
   | { readonly kind: 'write'; readonly ops: readonly KvOp[] }
-  | { readonly kind: 'call'; readonly peer: NodeId; readonly request: PeerRequest };
+  /** `isBehindDisk`: it goes out when everything before it is durable: for what tells of the node's own state. */
+  | {
+      readonly kind: 'call';
+      readonly peer: NodeId;
+      readonly request: PeerRequest;
+      readonly isBehindDisk: boolean;
+    };
 export type Answer =
   | { readonly kind: 'results'; readonly results: readonly StoreResult[] }
   | { readonly kind: 'written' }
@@ -49,8 +55,12 @@ export function* writeStore(ops: readonly KvOp[]): Program<void> {
 }
 
 /** The peer's reply; throws UNAVAILABLE when there was none. */
-export function* callPeer(peer: NodeId, request: PeerRequest): Program<PeerReply> {
-  const answer = yield { kind: 'call', peer, request };
+export function* callPeer(
+  peer: NodeId,
+  request: PeerRequest,
+  { isBehindDisk = false } = {},
+): Program<PeerReply> {
+  const answer = yield { kind: 'call', peer, request, isBehindDisk };
   if (answer.kind === 'failed') throw new TidemarkError('UNAVAILABLE', answer.message);
   assert(answer.kind === 'reply', 'a call is answered by a reply');
   return answer.reply;
@@ -98,9 +108,11 @@ export class ProgramRunner {
       case 'write':
         this.emit({ kind: 'write', token, ops: wait.ops });
         return;
-      case 'call':
-        this.emit({ kind: 'call', token, peer: wait.peer, request: wait.request });
+      case 'call': {
+        const call: CoreEffect = { kind: 'call', token, peer: wait.peer, request: wait.request };
+        this.emit(wait.isBehindDisk ? { kind: 'persist', ops: [], whenDurable: [call] } : call);
         return;
+      }
     }
   }
 }

@@ -16,6 +16,7 @@ import { NO_EPOCH, compareEpochs } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import type { NodeContext } from './context.ts';
+import type { Doubt } from './doubt.ts';
 import type { DurableOp, JournalRecovery, NodeRecovery } from './effects.ts';
 import { GUARD, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
 import { Leases } from './leases.ts';
@@ -24,7 +25,7 @@ import { type Program, readRange, writeStore } from './program.ts';
 import type { Registers } from './registers.ts';
 import type { InstalledManifest, Segment } from './segment.ts';
 import { addSegment } from './takeover.ts';
-import { type Progress, decodeEpoch, decodeLsns, decodeText, encodeText } from './values.ts';
+import { type Progress, decodeEpoch, decodeLsns, decodeText } from './values.ts';
 
 const ENTRIES_PER_QUERY = 256;
 const ANY_PAGE = 0xffff_ffff;
@@ -40,18 +41,16 @@ interface SegmentGuards {
 export function* start(
   ctx: NodeContext,
   registers: Registers,
+  doubt: Doubt,
   recovery: NodeRecovery,
-  incarnationSeed: string,
 ): Program<void> {
   for (const finding of recovery.findings) ctx.log('warn', 'found at the start', { finding });
-  const starts = Number(textGuard(recovery, GUARD.incarnation) ?? '0') + 1;
-  const isFirstStart = starts === 1 && !recovery.damaged && recovery.entries.length === 0;
-  ctx.incarnation = `${starts}.${incarnationSeed}`;
-  ctx.clusterId = textGuard(recovery, GUARD.clusterId) ?? '';
+  const isFirstStart = recovery.guard.size === 0 && !recovery.damaged && recovery.entries.length === 0;
   ctx.leases = new Leases(ctx.options.leaseTermMs, ctx.now.monotonicMs, isFirstStart);
-  ctx.persist([{ kind: 'guard', key: GUARD.incarnation, value: encodeText(String(starts)) }], []);
+  const areRegistersRead = loadRegisters(registers, recovery);
+  const why = whyInDoubt(recovery, areRegistersRead);
+  if (why !== null) ctx.persist(doubt.beginAtStart(ctx, why), []);
 
-  loadRegisters(registers, recovery);
   const guards = loadSegmentGuards(ctx, recovery);
   const journal = journalBySegment(ctx, recovery);
   yield* loadManifests(ctx, journal);
@@ -60,26 +59,30 @@ export function* start(
     yield* loadProgress(ctx, segment, lost);
     yield* loadChunks(ctx, segment);
     replayChunks(ctx, segment, journal.get(segment.name)?.chunks ?? []);
-    judge(ctx, segment, recovery.damaged || lost, guards.get(segment.name)?.distrust);
+    judge(ctx, segment, why !== null || lost, guards.get(segment.name)?.distrust);
   }
 }
 
-function textGuard(recovery: JournalRecovery, key: string): string | null {
-  const value = recovery.guard.get(key);
-  return value === undefined ? null : decodeText(value);
+/** Damage found now, or what was found at an earlier start and is not made good yet. */
+function whyInDoubt({ damaged, findings, guard }: JournalRecovery, areRegistersRead: boolean): string | null {
+  if (damaged) return `the journal was damaged: ${findings.join('; ').slice(0, 1_000)}`;
+  if (!areRegistersRead) return 'the guard has a register that cannot be read';
+  const remembered = guard.get(GUARD.doubt);
+  return remembered === undefined ? null : decodeText(remembered);
 }
 
-function loadRegisters(registers: Registers, recovery: JournalRecovery): void {
-  registers.isTrusted = !recovery.damaged;
+function loadRegisters(registers: Registers, recovery: JournalRecovery): boolean {
+  let areRead = true;
   for (const [key, value] of recovery.guard) {
     if (!key.startsWith(GUARD.registerPrefix)) continue;
     try {
       registers.load(key.slice(GUARD.registerPrefix.length), value);
     } catch (error) {
       if (!isTidemarkError(error)) throw error;
-      registers.isTrusted = false;
+      areRead = false;
     }
   }
+  return areRead;
 }
 
 function loadSegmentGuards(ctx: NodeContext, recovery: JournalRecovery): Map<string, SegmentGuards> {

@@ -116,6 +116,8 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
         method,
         body: { boxcars: [], scl: NO_LSN, vdl: NO_LSN, tail: NO_LSN, manifest: EMPTY, refusal: because },
       };
+    case 'exchangeMemory':
+      return { method, body: { incarnation, asks: null, recalls: null, refusal: because } };
     case 'status':
       return {
         method,

@@ -5,8 +5,9 @@
  * The first value accepted for `cluster` tells the node its cluster. Until the node holds anything else of that cluster another bootstrap may
  * still win, so the value is followed; after that the cluster is fixed.
  *
- * After damage to the journal the acceptors may have forgotten promises and values. Then they vote only once three intact nodes have told
- * what they hold, and everything they hold is adopted (register-repair.ts says why that suffices).
+ * After damage to the journal, or when the peers remember more of it, the acceptor may have forgotten promises and values. Then it votes only
+ * once three intact nodes have told what they hold, and everything they hold is adopted (register-repair.ts says why that suffices). That also
+ * goes for registers it has no state for: at a start its peers are asked about every register, not only about those it knows (recall.ts).
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
@@ -19,6 +20,7 @@ import {
   prepare,
 } from '../../src/register/acceptor.ts';
 import { decodeCluster } from '../../src/register/codec.ts';
+import type { Refusal } from '../../src/messages/messages.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
 import { GUARD } from './keys.ts';
@@ -47,6 +49,10 @@ export class Registers {
     return [...this.states.keys()].filter((key) => key.startsWith(prefix)).sort();
   }
 
+  entries(): IterableIterator<[string, AcceptorState]> {
+    return this.states.entries();
+  }
+
   get size(): number {
     return this.states.size;
   }
@@ -56,6 +62,12 @@ export class Registers {
     if (this.states.get(key) === state || (state === EMPTY_ACCEPTOR && !this.states.has(key))) return [];
     this.states.set(key, state);
     return [{ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) }];
+  }
+
+  /** A promise that the peers remember, and this node had forgotten. */
+  recall(key: string, promised: AcceptorState['promised']): DurableOp[] {
+    const own = this.get(key);
+    return compareEpochs(promised, own.promised) > 0 ? this.put(key, { ...own, promised }) : [];
   }
 
   /** Takes over what a peer holds, if it is more. */
@@ -79,7 +91,7 @@ export function onRegisterPrepare(
   registers: Registers,
   { to, body }: Request<'registerPrepare'>,
 ): void {
-  const fault = whyNot(registers, body.key);
+  const fault = whyNot(ctx, registers, body.key);
   if (fault !== null) {
     ctx.reply(to, refuse({ method: 'registerPrepare', body }, fault, ctx));
     return;
@@ -95,7 +107,7 @@ export function onRegisterAccept(
 ): void {
   const refuseWith = (because: ReturnType<typeof refusal>) =>
     ctx.reply(to, refuse({ method: 'registerAccept', body }, because, ctx));
-  const fault = whyNot(registers, body.key);
+  const fault = whyNot(ctx, registers, body.key);
   if (fault !== null) {
     refuseWith(fault);
     return;
@@ -127,7 +139,7 @@ export function onRegisterList(
   registers: Registers,
   { to, body }: Request<'registerList'>,
 ): void {
-  const fault = registers.isTrusted ? null : untrusted();
+  const fault = whyNoVote(ctx, registers);
   if (fault !== null) {
     ctx.reply(to, refuse({ method: 'registerList', body }, fault, ctx));
     return;
@@ -143,17 +155,21 @@ export function joinCluster(ctx: NodeContext, clusterId: string): DurableOp[] {
   return [{ kind: 'guard', key: GUARD.clusterId, value: encodeText(clusterId) }];
 }
 
-function whyNot(registers: Registers, key: string) {
+function whyNot(ctx: NodeContext, registers: Registers, key: string): Refusal | null {
   if (!KEY_FORM.test(key))
     return refusal('BAD_REQUEST', `no register is called ${JSON.stringify(key.slice(0, 100))}`);
-  return registers.isTrusted ? null : untrusted();
+  return whyNoVote(ctx, registers);
 }
 
-function untrusted() {
-  return refusal(
-    'QUARANTINED',
-    'the journal was damaged; the registers are being compared with the other nodes',
-  );
+function whyNoVote(ctx: NodeContext, registers: Registers): Refusal | null {
+  const unsure = ctx.whyUnsure(null);
+  if (unsure !== null) return unsure;
+  return registers.isTrusted
+    ? null
+    : refusal(
+        'QUARANTINED',
+        'something was forgotten here; the registers are being compared with the others',
+      );
 }
 
 /** null: not a cluster value, or none. */

@@ -235,6 +235,20 @@ export class Segment {
     return [{ kind: 'home', key: this.keys.retention, value: bytes }];
   }
 
+  /** What the peers remember of this segment, and it had forgotten: in force again at once. */
+  recall({ promised, watermark }: { readonly promised: Epoch; readonly watermark: Lsn }): DurableOp[] {
+    const runs = this.manifest?.value.runs;
+    const admitted = runs === undefined ? watermark : clampToRuns(runs, this.pg, watermark);
+    this.watermark = Math.max(this.watermark, admitted) as Lsn;
+    const ops = compareEpochs(promised, this.promised) > 0 ? this.promise(promised) : [];
+    return [...ops, this.marks()];
+  }
+
+  /** This node has forgotten an unknown part of what it held. */
+  doubt(): void {
+    if (this.quarantine?.kind !== 'conflict') this.quarantine = { kind: 'damaged', targets: new Map() };
+  }
+
   distrust(reason: string): DurableOp[] {
     this.quarantine = { kind: 'conflict', reason };
     return [this.guard('distrust', encodeText(reason))];

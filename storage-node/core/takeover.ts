@@ -25,6 +25,11 @@ const EMPTY = new Uint8Array(0);
 export function onFence(ctx: NodeContext, { to, body }: Request<'fence'>): void {
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse({ method: 'fence', body }, because, ctx));
   const known = ctx.segments.get(body.volume, body.pg);
+  const unsure = ctx.whyUnsure(known);
+  if (unsure !== null) {
+    refuseWith(unsure);
+    return;
+  }
   const staleConfig = known === null ? null : whyWrongConfig(known, body.configVersion);
   if (staleConfig?.code === 'STALE_CONFIG') {
     refuseWith(staleConfig);
@@ -73,6 +78,11 @@ export function onInventory(ctx: NodeContext, { to, body }: Request<'inventory'>
     refuseWith(refusal('NO_SEGMENT', `no segment of ${body.volume}/${body.pg} here`));
     return;
   }
+  const unsure = ctx.whyUnsure(segment);
+  if (unsure !== null) {
+    refuseWith(unsure);
+    return;
+  }
   const order = compareEpochs(body.epoch, segment.promised);
   if (order < 0) {
     refuseWith(stale(segment));
@@ -104,6 +114,11 @@ export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): v
   const request = { method: 'install', body } as const;
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse(request, because, ctx));
   const known = ctx.segments.get(body.volume, body.pg);
+  const unsure = ctx.whyUnsure(known);
+  if (unsure !== null) {
+    refuseWith(unsure);
+    return;
+  }
   if (known !== null && compareEpochs(body.epoch, known.promised) < 0) {
     refuseWith(stale(known));
     return;

@@ -8,8 +8,7 @@
  * 3. A query reads what every persist and write before it wrote: it waits for the store's writer (store-writer.ts).
  * 4. A failed assertion, disk or store ends the node: nothing is sent any more, `onFatal` or `onStoreFault` is called once. After a failed write
  *    or sync there is no second try.
- * 5. Damage found in the journal is remembered in the guard until the core says that all is intact again: it must not be forgotten
- *    with the ring space it was found in. What was found in the store's files is remembered beside them as long.
+ * 5. What was found in the store's files is remembered beside them until the core says that all is intact again.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { OutgoingReply, RequestId, ServerHandlers } from '../../src/adapters/grpc/server.ts';
@@ -41,7 +40,7 @@ export interface Core {
   step(event: CoreEvent, now: Now): readonly CoreEffect[];
   /** All of the journal's entries have been admitted again, as far as they were missing. */
   readonly isReady: boolean;
-  /** No segment is in quarantine, no register in doubt. */
+  /** Its peers have answered what it may have forgotten, and nothing that was lost is still being made good. */
   readonly isIntact: boolean;
   readonly incarnation: string;
 }
@@ -85,8 +84,6 @@ const PAUSE_APPENDS_BYTES = 16 * MIB;
 const RESUME_APPENDS_BYTES = 4 * MIB;
 /** How long the end of a background write is kept from the core while foreground writes wait: background work is paced by it. */
 const BACKGROUND_PAUSE_MS = 5;
-/** Guard key of invariant 5; not the core's. */
-const DAMAGE_KEY = 'driver/damage';
 
 export class StorageNodeDriver implements ServerHandlers {
   readonly #options: DriverOptions;
@@ -97,7 +94,6 @@ export class StorageNodeDriver implements ServerHandlers {
   #replies: ReplyPort | null = null;
   #areAppendsPaused = false;
   #isReplayed = false;
-  #isDamageKnown = false;
   #areFaultsKnown: boolean;
   #wasDiskNearlyFull = false;
   #ticker: Timer | null = null;
@@ -109,7 +105,7 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   start(recovery: NodeRecovery, incarnationSeed: string): void {
-    this.#post({ kind: 'start', recovery: this.#rememberDamage(recovery), incarnationSeed });
+    this.#post({ kind: 'start', recovery, incarnationSeed });
     this.#ticker = this.#options.timers.every(TICK_MS, () => this.#onTick());
   }
 
@@ -260,7 +256,7 @@ export class StorageNodeDriver implements ServerHandlers {
   #onTick(): void {
     this.#post({ kind: 'tick' });
     this.#updateBackpressure();
-    this.#forgetHealedDamage();
+    this.#forgetHealedFaults();
     this.#reportDisk();
   }
 
@@ -276,32 +272,11 @@ export class StorageNodeDriver implements ServerHandlers {
     }
   }
 
-  #rememberDamage(recovery: NodeRecovery): NodeRecovery {
-    const guard = new Map(recovery.guard);
-    const wasDamaged = guard.delete(DAMAGE_KEY);
-    this.#isDamageKnown = recovery.damaged || wasDamaged;
-    if (recovery.damaged && !wasDamaged) {
-      const value = Buffer.from(recovery.findings.join('\n').slice(0, 1_000));
-      this.#persist([{ kind: 'guard', key: DAMAGE_KEY, value }], []);
-    }
-    const findings = wasDamaged
-      ? [...recovery.findings, 'damage found at an earlier start has not been healed yet']
-      : recovery.findings;
-    return { ...recovery, guard, findings, damaged: this.#isDamageKnown };
-  }
-
-  #forgetHealedDamage(): void {
-    if (!this.#isDamageKnown && !this.#areFaultsKnown) return;
-    if (!this.#core.isReady || !this.#core.isIntact) return;
-    if (this.#areFaultsKnown) {
-      this.#areFaultsKnown = false;
-      this.#options.storeFaults.settle();
-      this.#options.logger.log('info', 'the damage found in the store is healed');
-    }
-    if (!this.#isDamageKnown) return;
-    this.#isDamageKnown = false;
-    this.#persist([{ kind: 'guard', key: DAMAGE_KEY, value: null }], []);
-    this.#options.logger.log('info', 'the damage found in the journal is healed');
+  #forgetHealedFaults(): void {
+    if (!this.#areFaultsKnown || !this.#core.isReady || !this.#core.isIntact) return;
+    this.#areFaultsKnown = false;
+    this.#options.storeFaults.settle();
+    this.#options.logger.log('info', 'the damage found in the store is healed');
   }
 
   #reportDisk(): void {

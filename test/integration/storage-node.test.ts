@@ -7,13 +7,14 @@ import { once } from 'node:events';
 import { mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { GrpcStorageNodeClient } from '../../src/adapters/grpc/client.ts';
 import { silentLogger } from '../../src/adapters/logger.ts';
 import { formatNodeList } from '../../src/base/node-list.ts';
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
 import type { AppendReply, ReadPagesReply, StatusReply } from '../../src/messages/messages.ts';
 import { type RunningStorageNode, startStorageNode } from '../../storage-node/start.ts';
+import { type BlankPeers, startBlankPeers } from '../support/blank-peers.ts';
 import { StreamLog } from '../contract/transport/transport-suite.ts';
 import { TEST_CLUSTER, TEST_NODES } from '../support/storage-cluster.ts';
 import { TestVolume } from '../support/storage-volume.ts';
@@ -34,8 +35,12 @@ async function temporaryDirectory(): Promise<string> {
   return path;
 }
 
-/** Peers that nobody listens for: this node is alone. */
-const nodes = TEST_NODES.map((node, index) => ({ ...node, address: `127.0.0.1:${index + 1}` }));
+/** This node is alone but for peers that remember nothing. */
+let peers: BlankPeers;
+beforeAll(async () => {
+  peers = await startBlankPeers(TEST_NODES, SELF.nodeId);
+});
+afterAll(() => peers.close());
 
 class NodeProcess {
   readonly client: GrpcStorageNodeClient;
@@ -55,7 +60,7 @@ class NodeProcess {
       az: SELF.az,
       listen: '127.0.0.1:0',
       dataDir,
-      nodes: formatNodeList(nodes),
+      nodes: formatNodeList(peers.nodes),
       journalBytes: JOURNAL_BYTES,
     };
     const child = fork(CHILD, [DIST, JSON.stringify(config)], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
@@ -240,7 +245,7 @@ describe('startStorageNode', () => {
       az: SELF.az,
       listen: '127.0.0.1:0',
       dataDir: over.dataDir ?? (await temporaryDirectory()),
-      nodes,
+      nodes: peers.nodes,
       journalBytes: JOURNAL_BYTES,
       logger: silentLogger,
       ...over,

@@ -6,7 +6,11 @@
 import { nodeCrc32 } from '../../src/adapters/crc32.ts';
 import type { Now } from '../../src/env/env.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
-import type { StorageNodeMethod, StorageNodeMethods } from '../../src/messages/messages.ts';
+import type {
+  ExchangeMemoryReply,
+  StorageNodeMethod,
+  StorageNodeMethods,
+} from '../../src/messages/messages.ts';
 import type { ClusterNode } from '../../src/register/values.ts';
 import type {
   CoreEffect,
@@ -58,6 +62,13 @@ interface TestStorageNode {
   readonly toSync: (readonly CoreEffect[])[];
 }
 
+/** Nodes that a manifest names and the test leaves out have nothing to say of those that are there. */
+const REMEMBERS_NOTHING: ExchangeMemoryReply = {
+  incarnation: '1.absent',
+  asks: null,
+  recalls: { incarnation: '', segments: [], registers: [], after: '', through: '', done: true },
+  refusal: null,
+};
 const NO_DAMAGE: JournalRecovery = { guard: new Map(), entries: [], damaged: false, findings: [] };
 /** A pump that does not come to rest by then goes round in circles. */
 const MAX_TASKS = 200_000;
@@ -299,6 +310,13 @@ export class StorageCluster {
       );
     };
     const target = this.nodes.get(peer);
+    if (target === undefined && request.method === 'exchangeMemory') {
+      const body = REMEMBERS_NOTHING;
+      this.task(node, 'deliver', () =>
+        this.step(node, { kind: 'peer-reply', token, reply: { method: 'exchangeMemory', body } }),
+      );
+      return;
+    }
     if (target === undefined || target.core === null || this.cutLinks.has(link(node.nodeId, peer))) {
       fail();
       return;

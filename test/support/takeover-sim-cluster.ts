@@ -88,7 +88,7 @@ export interface Faults {
   readonly maxDelayMs: number;
   /** Alive, but nothing from compute nodes reaches them. */
   readonly isolated?: ReadonlySet<NodeId>;
-  /** Nothing passes between storage nodes. */
+  /** Nothing passes between storage nodes but what they remember of each other. */
   readonly isGossipCut?: boolean;
 }
 
@@ -308,7 +308,8 @@ export class SimCluster {
               ? { kind: 'peer-failed', token, message: 'no answer' }
               : { kind: 'peer-reply', token, reply: reply as PeerReply },
           );
-        if (this.faults.isGossipCut === true) this.later(PEER_TIMEOUT_MS, () => onReply(null));
+        if (this.faults.isGossipCut === true && request.method !== 'exchangeMemory')
+          this.later(PEER_TIMEOUT_MS, () => onReply(null));
         else this.#exchange(peer, request, PEER_TIMEOUT_MS, onReply);
         return;
       }

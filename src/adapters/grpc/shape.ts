@@ -28,6 +28,10 @@ const NULLABLE: Readonly<Record<string, readonly string[]>> = {
   RegisterPrepareReply: ['promisedBallot', 'acceptedBallot'],
   RegisterAcceptReply: ['promisedBallot'],
   FenceReply: ['promisedEpoch', 'installedEpoch'],
+  MemorySegment: ['installed'],
+  MemoryRegister: ['acceptedBallot'],
+  ExchangeMemoryRequest: ['asks', 'recalls'],
+  ExchangeMemoryReply: ['asks', 'recalls'],
   SegmentStatus: ['promisedEpoch', 'installedEpoch'],
 };
 

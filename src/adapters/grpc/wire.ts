@@ -31,6 +31,7 @@ export const WIRE_METHODS: Readonly<
   inventory: { name: 'Inventory', isStream: false },
   install: { name: 'Install', isStream: false },
   pullRecords: { name: 'PullRecords', isStream: false },
+  exchangeMemory: { name: 'ExchangeMemory', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

@@ -173,8 +173,9 @@ describe('volumes', () => {
     transport.crash(NODE_IDS[1]);
     const directory = await join(transport);
     const main = await directory.createVolume('main');
-    transport.bringBack(NODE_IDS[0]);
-    transport.bringBack(NODE_IDS[1]);
+    const back = NODE_IDS.slice(0, 2);
+    for (const node of back) transport.bringBack(node);
+    await expect.poll(() => back.every((node) => transport.cluster.core(node)?.isIntact)).toBe(true);
     transport.crash(NODE_IDS[2]);
     transport.crash(NODE_IDS[3]);
     expect(await directory.list()).toEqual([main]);

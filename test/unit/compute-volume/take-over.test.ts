@@ -235,7 +235,8 @@ describe('a later take-over', () => {
     world.sim.crash(D);
     world.sim.start(E);
     world.sim.start(F);
-    world.wait(LAL);
+    // With two nodes gone, those that start wait two seconds for their memory of them.
+    world.wait(2_100);
     const takenOver = world.takeOver();
     expect(takenOver.closedAtLsn).toBe(second.headLsn);
     expect(world.ledger.lostBy(takenOver.manifest)).toEqual([]);

@@ -397,47 +397,4 @@ describe('storage node driver', () => {
     list(1, driver);
     expect(sent).toMatchObject([{ body: { diskBytes: 11, memoryBytes: 22 } }]);
   });
-
-  it('remembers damage until the core says that all is intact again', async () => {
-    const before = await rig();
-    before.core.script = (event) =>
-      event.kind === 'request'
-        ? [{ kind: 'persist', ops: [home(event.replyTo, 'x')], whenDurable: [reply(event.replyTo)] }]
-        : [];
-    for (let id = 1; id <= 3; id++) {
-      list(id, before.driver);
-      await sleep(5);
-    }
-    before.driver.stop();
-    const image = before.disk.image();
-    image.ring[60]! ^= 1;
-    const startOf = (rigged: Rig): Extract<CoreEvent, { kind: 'start' }>['recovery'] => {
-      const [event] = rigged.core.events;
-      if (event?.kind !== 'start') throw new Error('not started');
-      return event.recovery;
-    };
-
-    const damaged = await rig(image, (core) => {
-      core.isIntact = false;
-    });
-    expect(startOf(damaged).damaged).toBe(true);
-    await sleep(10);
-    /** A clean stop, and a ring reused since: only the guard still knows. */
-    const withoutRing = async (stopped: Rig): Promise<JournalImage> => {
-      stopped.driver.stop();
-      await stopped.journal.close();
-      const { ring, guards } = stopped.disk.image();
-      return { ring: ring.fill(0), guards };
-    };
-    const again = await rig(await withoutRing(damaged), (core) => {
-      core.isIntact = false;
-    });
-    expect(startOf(again).damaged).toBe(true);
-    expect([...startOf(again).guard.keys()].filter((name) => name.startsWith('driver/'))).toEqual([]);
-    again.core.isIntact = true;
-    await sleep(120);
-    expect(again.lines.join('')).toMatch(/healed/);
-    const healed = await rig(await withoutRing(again));
-    expect(startOf(healed)).toMatchObject({ damaged: false, findings: [] });
-  });
 });

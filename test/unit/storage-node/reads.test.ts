@@ -309,9 +309,9 @@ describe('damage', () => {
       flipped[flipped.length - 3] = (flipped[flipped.length - 3] as number) ^ 1;
       disk.put(key, flipped);
     }
-    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     cluster.restart(NODE);
     cluster.pump();
+    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     // The journal still has them: nothing is lost.
     expect(cluster.ask(NODE, 'fence', volume.fence())).toMatchObject({ intact: true, scl: 8 });
   });
@@ -323,9 +323,9 @@ describe('damage', () => {
     cluster.ask(NODE, 'append', volume.append([]));
     const disk = cluster.disk(NODE);
     for (const [key] of [...disk.entries()]) if (key[0] === KIND.chunk) disk.delete(key);
-    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     cluster.restart(NODE);
     cluster.pump();
+    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     cluster.advance(600);
     expect(cluster.ask(NODE, 'fence', volume.fence())).toMatchObject({ intact: false, scl: 0, watermark: 6 });
     const next = volume.append(volume.writeMany(1, 4));
@@ -347,9 +347,9 @@ describe('damage', () => {
     const disk = cluster.disk(NODE);
     const chunks = [...disk.entries()].filter(([key]) => key[0] === KIND.chunk);
     disk.delete((chunks[chunks.length - 1] as (typeof chunks)[number])[0]);
-    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     cluster.restart(NODE);
     cluster.pump();
+    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     expect(cluster.ask(NODE, 'fence', volume.fence())).toMatchObject({ intact: false, watermark: 8 });
     volume.takeOver('w2', 6 as Lsn);
     cluster.ask(NODE, 'fence', volume.fence());

@@ -95,10 +95,10 @@ describe('after damage to the journal', () => {
 
   test('an acceptor does not vote until three others have told it what it may have forgotten', () => {
     const cluster = damaged();
-    for (const other of TEST_NODES.slice(3)) cluster.cut(NODE, other.nodeId);
     // The accepted name is what the journal forgets.
     cluster.restart(NODE, { loseDurableEntries: 1 });
     cluster.pump();
+    for (const other of TEST_NODES.slice(3)) cluster.cut(NODE, other.nodeId);
     cluster.advance(3_000);
     expect(peek(cluster).refusal?.code).toBe('QUARANTINED');
     expect(cluster.core(NODE)?.isIntact).toBe(false);
@@ -128,9 +128,9 @@ describe('after damage to the journal', () => {
     for (const node of cluster.nodeIds) cluster.ask(node, 'install', volume.install());
     const records = volume.writeMany(4, 4);
     for (const node of cluster.nodeIds) cluster.ask(node, 'append', volume.append(records));
-    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     cluster.restart(NODE, { chance: () => 0.999, loseDurableEntries: 4 });
     cluster.pump();
+    for (const other of TEST_NODES.slice(1)) cluster.cut(NODE, other.nodeId);
     expect(cluster.ask(NODE, 'status', { clusterId: TEST_CLUSTER }).segments).toEqual([]);
     const fence = cluster.ask(NODE, 'fence', volume.fence(0, { number: 1, writerId: 'w1' }));
     expect(fence).toMatchObject({ promised: true, intact: false, scl: 0 });

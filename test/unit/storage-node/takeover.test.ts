@@ -326,13 +326,13 @@ describe('gossip', () => {
       NodeId,
       NodeId,
     ];
-    for (const unreachable of [b, c, d]) cluster.cut(NODE, unreachable);
     for (const node of [NODE, e]) {
       cluster.crash(node);
       cluster.restart(node, { loseDurableEntries: 1 });
     }
-    for (const other of [b, c, d, f]) cluster.cut(e, other);
     cluster.pump();
+    for (const unreachable of [b, c, d]) cluster.cut(NODE, unreachable);
+    for (const other of [b, c, d, f]) cluster.cut(e, other);
     cluster.advance(4_000);
     expect(segment().quarantine?.kind).toBe('damaged');
     expect(cluster.ask(NODE, 'append', volume.append(records)).refusal?.code).toBe('QUARANTINED');
