@@ -190,7 +190,7 @@ export class ComputeNode {
     });
     const log = openVolume({
       takenOver,
-      cluster,
+      cluster: () => this.#directory.cluster,
       links: this.#links,
       clock: nodeClock,
       timers: nodeTimers,

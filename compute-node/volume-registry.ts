@@ -10,11 +10,11 @@
 import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
 import type { Logger } from '../src/adapters/logger.ts';
 import type { Engine } from './engine/api.ts';
-import type { OpenVolume } from './volume/open-volume.ts';
+import type { AdministeredVolume } from './volume/open-volume.ts';
 
 export interface OpenedVolume {
   readonly name: string;
-  readonly log: OpenVolume;
+  readonly log: AdministeredVolume;
   readonly engine: Engine;
 }
 

@@ -75,6 +75,7 @@ function newCluster({ nodes, random, settings }: JoinOptions): ClusterValue {
     format: REGISTER_FORMAT,
     clusterId: random.id(CLUSTER_ID_CHARS),
     nodes,
+    draining: [],
     constants: {
       lal: settings?.lal ?? DEFAULT_LAL,
       leaseTermMs: settings?.leaseTermMs ?? DEFAULT_LEASE_TERM_MS,

@@ -10,11 +10,23 @@ import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_COMMIT_TIMEOUT_MS } from '../../src/base/limits.ts';
 import type { Clock, Crc32, Random, Timer, Timers } from '../../src/env/env.ts';
 import { compareEpochs, type Epoch, formatEpoch, sameEpoch } from '../../src/log/epoch.ts';
-import { type Lsn, NO_LSN, type NodeId, type PageNumber, type VolumeId } from '../../src/log/lsn.ts';
+import {
+  type Lsn,
+  NO_LSN,
+  type NodeId,
+  type PageNumber,
+  toPgIndex,
+  type VolumeId,
+} from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
 import type { HeartbeatGrant, HeartbeatVolume, PageVersion } from '../../src/messages/messages.ts';
 import type { ClusterValue } from '../../src/register/values.ts';
-import type { OpenVolume, OpenVolumeStatus, SubmittedMtr } from '../volume/open-volume.ts';
+import type {
+  AdministeredVolume,
+  OpenVolumeStatus,
+  SubmittedMtr,
+  VolumeMembers,
+} from '../volume/open-volume.ts';
 import { readPointAt } from '../volume/read-point.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
 import { VolumeWriter } from '../volume/writer.ts';
@@ -31,6 +43,8 @@ import { ReadConfirmation } from './read-confirmation.ts';
 import { Registers } from './registers.ts';
 import type { StorageLinks } from './storage-links.ts';
 
+/** The lease rests on it. */
+const PG_0 = toPgIndex(0);
 const TICK_MS = 50;
 /** An install's acknowledgement may be held for a lease term by a node that promised it to another epoch. */
 const INSTALL_TIMEOUT_MS = 5_000;
@@ -41,7 +55,8 @@ const RELEASE_POLL_MS = 5;
 
 export interface OpenVolumeOptions {
   readonly takenOver: TakenOver;
-  readonly cluster: ClusterValue;
+  /** As it is known when asked: nodes come and go. */
+  readonly cluster: () => ClusterValue;
   readonly links: StorageLinks;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -53,7 +68,7 @@ export interface OpenVolumeOptions {
   readonly writerLimits?: Partial<WriterLimits>;
 }
 
-export function openVolume(options: OpenVolumeOptions): OpenVolume {
+export function openVolume(options: OpenVolumeOptions): AdministeredVolume {
   return WrittenVolume.open(options);
 }
 
@@ -64,7 +79,7 @@ interface WritableWaiter {
   readonly reject: (error: TidemarkError) => void;
 }
 
-class WrittenVolume implements OpenVolume {
+class WrittenVolume implements AdministeredVolume {
   readonly volume: VolumeId;
   readonly name: string;
   readonly epoch: Epoch;
@@ -115,8 +130,8 @@ class WrittenVolume implements OpenVolume {
     });
     this.#confirmation = new ReadConfirmation({
       epoch: this.epoch,
-      members: manifest.pgs[0]!.members,
-      leaseTermMs: cluster.constants.leaseTermMs,
+      quorum: () => this.#writer.quorumOf(PG_0),
+      leaseTermMs: cluster().constants.leaseTermMs,
       heartbeats: links.heartbeats,
       readClocks: () => readClocks(clock),
       timeoutMs: CONFIRM_TIMEOUT_MS,
@@ -125,7 +140,7 @@ class WrittenVolume implements OpenVolume {
     this.#floor = new FloorKeeper({
       registers: new Registers({
         clients: links.clients,
-        clusterId: cluster.clusterId,
+        clusterId: cluster().clusterId,
         random,
         clock,
         timers,
@@ -228,10 +243,26 @@ class WrittenVolume implements OpenVolume {
     return () => this.#deposedListeners.delete(listener);
   }
 
+  get members(): VolumeMembers {
+    return {
+      pgs: this.#writer.manifest.pgs,
+      changes: this.#writer.memberChanges,
+      propose: (pg, proposed) => this.#changeMembers(() => this.#writer.proposeMembers(pg, proposed)),
+      revert: (pg) => this.#changeMembers(() => this.#writer.revertMembers(pg)),
+    };
+  }
+
+  #changeMembers(ask: () => void): void {
+    if (this.#ended !== null) throw this.#ended;
+    if (this.#closing !== null) throw closedError(this.name);
+    ask();
+    this.#step({ kind: 'flush' });
+  }
+
   status(): OpenVolumeStatus {
     const { cluster, links } = this.#options;
     const nodes = [...this.#writer.links].map((link) => {
-      const config = cluster.nodes.find(({ nodeId }) => nodeId === link.nodeId);
+      const config = cluster().nodes.find(({ nodeId }) => nodeId === link.nodeId);
       return {
         nodeId: link.nodeId,
         az: config?.az ?? '',
@@ -363,15 +394,15 @@ class WrittenVolume implements OpenVolume {
     }
   }
 
-  #install({ node, request }: Extract<WriterEffect, { kind: 'install' }>): void {
+  #install({ node, version, request }: Extract<WriterEffect, { kind: 'install' }>): void {
     const { pg } = request;
     const client = this.#options.links.clients.get(node);
     if (client === undefined) return;
     client.call('install', request, { timeoutMs: INSTALL_TIMEOUT_MS }).then(
-      (reply) => this.#step({ kind: 'install-reply', node, pg, reply }),
+      (reply) => this.#step({ kind: 'install-reply', node, pg, version, reply }),
       (error: unknown) => {
         if (!isTidemarkError(error)) throw error;
-        this.#step({ kind: 'install-failed', node, pg });
+        this.#step({ kind: 'install-failed', node, pg, version });
       },
     );
   }
@@ -380,7 +411,7 @@ class WrittenVolume implements OpenVolume {
     const { links, cluster, takenOver, logger } = this.#options;
     const proposal = {
       clients: links.clients,
-      clusterId: cluster.clusterId,
+      clusterId: cluster().clusterId,
       members: takenOver.name.registerMembers,
       epoch: this.epoch,
       version,
@@ -395,7 +426,7 @@ class WrittenVolume implements OpenVolume {
           this.#step({ kind: 'manifest-refused', promised: outcome.promised });
           return;
         case 'failed':
-          logger.log('warn', 'too few storage nodes took the manifest that names new PGs; proposed again', {
+          logger.log('warn', 'too few storage nodes took the next manifest; proposed again', {
             name: this.name,
             version,
           });

@@ -1,5 +1,5 @@
 /**
- * Whether a strong read may be given out: at once while the read lease holds, else after three segments have confirmed the epoch in answers to
+ * Whether a strong read may be given out: at once while the read lease holds, else after a read quorum has confirmed the epoch in answers to
  * heartbeats sent after the read asked. The arithmetic is volume/lease.ts; here are the waiting and the clocks.
  *
  * Reads of one turn share one look at the clocks, which comes after all of them have asked.
@@ -8,6 +8,7 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import type { HeartbeatGrant } from '../../src/messages/messages.ts';
+import type { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import type { ClockReading } from '../volume/lease.ts';
 import { ReadLease } from '../volume/lease.ts';
 import type { Heartbeats, SentHeartbeat } from './heartbeats.ts';
@@ -31,13 +32,14 @@ export class ReadConfirmation {
 
   constructor(options: {
     readonly epoch: Epoch;
-    readonly members: readonly NodeId[];
+    /** Who decides for PG 0 now. */
+    readonly quorum: () => QuorumSet;
     readonly leaseTermMs: number;
     readonly heartbeats: Heartbeats;
     readonly readClocks: () => ClockReading;
     readonly timeoutMs: number;
   }) {
-    this.#lease = new ReadLease(options.epoch, options.members, options.leaseTermMs);
+    this.#lease = new ReadLease(options.epoch, options.quorum, options.leaseTermMs);
     this.#heartbeats = options.heartbeats;
     this.#readClocks = options.readClocks;
     this.#timeoutMs = options.timeoutMs;

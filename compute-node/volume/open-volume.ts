@@ -3,9 +3,11 @@
  * MTRs and asks for pages; it never waits for a quorum. Replies wait, in the session layer, through `whenDurable` and `confirmReadable`.
  */
 import type { Epoch } from '../../src/log/epoch.ts';
-import type { Lsn, PageNumber, VolumeId } from '../../src/log/lsn.ts';
+import type { Lsn, NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
+import type { PgConfig } from '../../src/register/values.ts';
+import type { MemberChange } from './writer-manifests.ts';
 
 /** What became of one MTR at hand-over: LSNs are given, records are on their way. */
 export interface SubmittedMtr {
@@ -60,6 +62,22 @@ export interface OpenVolume {
   status(): OpenVolumeStatus;
   /** Waits for what was handed over to harden (bounded), releases the lease promises, stops. */
   close(): Promise<void>;
+}
+
+/** What an operator does with an open volume, beside what the engine does. */
+export interface AdministeredVolume extends OpenVolume {
+  readonly members: VolumeMembers;
+}
+
+/** The nodes that keep a volume, and how they change (design section 9). */
+export interface VolumeMembers {
+  /** As committed. */
+  readonly pgs: readonly PgConfig[];
+  readonly changes: readonly MemberChange[];
+  /** The six of `pg` are to become `proposed`; goes on by itself. Throws BAD_REQUEST, CHANGE_UNDER_WAY, NODE_NOT_FOUND, DEPOSED. */
+  propose(pg: PgIndex, proposed: readonly NodeId[]): void;
+  /** Takes the change under way back. Throws BAD_REQUEST when there is none, CHANGE_UNDER_WAY when it is being ended already. */
+  revert(pg: PgIndex): void;
 }
 
 export interface OpenVolumeStatus {

@@ -4,11 +4,12 @@
  *
  * Why the answer is right. A record that was acknowledged is on four of its PG's six. Three intact inventories of the six meet every
  * four (3 + 4 > 6), and after the fence nothing can be added. So what three intact segments all lack was never durable, and what
- * anyone holds may be kept: keeping more than was acknowledged is allowed, keeping less is not.
+ * anyone holds may be kept: keeping more than was acknowledged is allowed, keeping less is not. While a PG's members change there are two
+ * sets of six: its writer may have counted by the old one alone or by both, so promises and inventories are needed from each.
  *
  * Invariants
  * 1. Only what the manifest's runs admit exists; everything else is a ghost and is not even looked at.
- * 2. No verdict without, in every PG, four promises and three intact inventories.
+ * 2. No verdict without, in every PG, four promises and three intact inventories of each member set.
  * 3. The verdict's VDL is never below any VDL that a segment was told, nor below the head run's first − 1; where the records at hand do
  *    not reach that far without a gap, there is no verdict but a shortage: more nodes must answer, and nothing is ever cut on a guess.
  * 4. Above the highest reported VDL the log is dense over all PGs (one writer gave the LSNs of a run without a gap), so VCL is the end of
@@ -18,8 +19,8 @@ import type { Lsn, NodeId, PgIndex } from '../../src/log/lsn.ts';
 import { toLsn } from '../../src/log/lsn.ts';
 import { sameEpoch } from '../../src/log/epoch.ts';
 import type { InventoryEntry } from '../../src/messages/messages.ts';
-import { READ_QUORUM, WRITE_QUORUM } from '../../src/quorum/quorum.ts';
-import type { ManifestValue } from '../../src/register/values.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
+import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { admits, headRun } from '../../src/timeline/visibility.ts';
 import { tailsBeforeHead } from './take-over-manifest.ts';
 
@@ -42,9 +43,9 @@ export interface PgReports {
 }
 
 export type Shortage =
-  /** Fewer than four promises. */
+  /** Fewer than four promises of one member set. */
   | { readonly kind: 'promises'; readonly pg: PgIndex; readonly have: number }
-  /** Fewer than three intact inventories. */
+  /** Fewer than three intact inventories of one member set. */
   | { readonly kind: 'inventories'; readonly pg: PgIndex; readonly have: number }
   /** Something that must be durable is in no inventory. */
   | { readonly kind: 'missing'; readonly pg: PgIndex | null; readonly detail: string }
@@ -71,7 +72,9 @@ export type Verdict = DurableLog | { readonly kind: 'shortage'; readonly shortag
 
 /** `pgs` in the manifest's order, one per PG. */
 export function computeDurable(manifest: ManifestValue, pgs: readonly PgReports[]): Verdict {
-  const shortages = pgs.flatMap(quorumShortages);
+  const shortages = pgs.flatMap((pg, position) =>
+    quorumShortages(QuorumSet.of(manifest.pgs[position] as PgConfig), pg),
+  );
   if (shortages.length > 0) return { kind: 'shortage', shortages };
 
   const beforeHead = toLsn(headRun(manifest.runs).firstLsn - 1);
@@ -90,11 +93,14 @@ export function computeDurable(manifest: ManifestValue, pgs: readonly PgReports[
   return followDense(chains, proven);
 }
 
-function quorumShortages(reports: PgReports): Shortage[] {
-  const { pg, segments } = reports;
-  const intact = segments.filter((segment) => segment.intact && segment.entries !== null).length;
-  if (segments.length < WRITE_QUORUM) return [{ kind: 'promises', pg, have: segments.length }];
-  if (intact < READ_QUORUM) return [{ kind: 'inventories', pg, have: intact }];
+function quorumShortages(quorum: QuorumSet, { pg, segments }: PgReports): Shortage[] {
+  const promised = new Set(segments.map(({ nodeId }) => nodeId));
+  const listed = segments.filter((segment) => segment.intact && segment.entries !== null);
+  const intact = new Set(listed.map(({ nodeId }) => nodeId));
+  const hasPromised = (node: NodeId) => promised.has(node);
+  const isIntact = (node: NodeId) => intact.has(node);
+  if (!quorum.isWriteQuorum(hasPromised)) return [{ kind: 'promises', pg, have: quorum.least(hasPromised) }];
+  if (!quorum.isReadQuorum(isIntact)) return [{ kind: 'inventories', pg, have: quorum.least(isIntact) }];
   return [];
 }
 

@@ -8,13 +8,15 @@
  * 1. A segment counts as reported only when its inventory is complete and has exactly as many records above its VDL as its promise
  *    announced. (A restart in between may have lost some: then it is asked anew.)
  * 2. A segment that shows another incarnation than its report is asked anew; its old report and acknowledgements count no more.
- * 3. A segment whose own watermark is above its SCL misses what it acknowledged: it is not intact, whatever it says of itself.
+ * 3. A segment whose own watermark is above its SCL misses what it acknowledged: it is not intact, whatever it says of itself. Nor is one
+ *    of a newcomer that was never told of it: it has nothing because nobody gave it anything.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { type Epoch, compareEpochs } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex } from '../../src/log/lsn.ts';
 import type { FenceReply, InventoryEntry, InventoryReply, Refusal } from '../../src/messages/messages.ts';
 import { decodeManifest } from '../../src/register/codec.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import type { ManifestValue } from '../../src/register/values.ts';
 import type { CallOutcome, Calls } from './take-over-calls.ts';
 import type { PgReports, SegmentReport } from './take-over-compute.ts';
@@ -27,6 +29,8 @@ export interface FencedSegment {
   readonly pg: PgIndex;
   readonly configVersion: number;
   readonly node: NodeId;
+  /** To be a member once the change under way is over, and none yet. */
+  readonly isNewcomer: boolean;
   state: 'idle' | 'fencing' | 'listing' | 'reported';
   retryAtMs: number;
   /** Why it does not count (yet); null while there is nothing to say. */
@@ -65,11 +69,12 @@ export class Fencing {
   constructor(context: FenceContext, manifest: ManifestValue) {
     this.#context = context;
     this.#manifest = manifest;
-    this.#segments = manifest.pgs.map(({ pg, configVersion, members }) =>
-      members.map((node) => ({
-        pg,
-        configVersion,
+    this.#segments = manifest.pgs.map((config) =>
+      QuorumSet.of(config).nodes.map((node) => ({
+        pg: config.pg,
+        configVersion: config.configVersion,
         node,
+        isNewcomer: !config.members.includes(node),
         state: 'idle',
         retryAtMs: 0,
         problem: null,
@@ -196,8 +201,10 @@ export class Fencing {
     }
     segment.state = 'reported';
     segment.listed = new Map(segment.entries.map((entry) => [entry.lsn, entry]));
-    segment.isIntact = isIntact(promise);
-    segment.problem = segment.isIntact ? null : 'it misses data that it acknowledged (quarantine)';
+    segment.isIntact = isIntact(segment, promise);
+    segment.problem = segment.isIntact
+      ? null
+      : 'it misses data that it acknowledged (quarantine), or not all that its PG ever had yet (newcomer)';
     this.reportsVersion += 1;
   }
 
@@ -234,10 +241,11 @@ function toReport(segment: FencedSegment): SegmentReport | null {
   if (promise === null) return null;
   const { scl, vdl, tail } = promise;
   const entries = segment.state === 'reported' ? segment.entries : null;
-  return { nodeId, intact: isIntact(promise), scl, vdl, tail, entries };
+  return { nodeId, intact: isIntact(segment, promise), scl, vdl, tail, entries };
 }
 
-function isIntact(promise: FenceReply): boolean {
+function isIntact({ isNewcomer }: FencedSegment, promise: FenceReply): boolean {
+  if (isNewcomer && promise.installedManifest.length === 0) return false;
   return promise.intact && promise.watermark <= promise.scl;
 }
 

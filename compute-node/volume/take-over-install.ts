@@ -1,14 +1,14 @@
 /**
- * Step 6 of a take-over: the committed manifest is installed on the segments of every PG. Four of each are needed; a moment more is
+ * Step 6 of a take-over: the committed manifest is installed on the segments of every PG. Four of each (of each member set) are needed; a moment more is
  * given to the rest, so that the writer starts with all that are alive. Segments hold their answer until the lease promises they gave
  * to the old writer have run out.
  */
 import { type Epoch, compareEpochs } from '../../src/log/epoch.ts';
 import type { NodeId, PgIndex } from '../../src/log/lsn.ts';
 import type { InstallReply } from '../../src/messages/messages.ts';
-import { WRITE_QUORUM } from '../../src/quorum/quorum.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
-import type { ManifestValue, RetentionValue } from '../../src/register/values.ts';
+import type { ManifestValue, PgConfig, RetentionValue } from '../../src/register/values.ts';
 import type { CallOutcome, Calls } from './take-over-calls.ts';
 import { describeRefusal } from './take-over-fence.ts';
 import type { TakenOver } from './taken-over.ts';
@@ -47,8 +47,15 @@ export class Installing {
     this.#manifest = manifest;
     this.#manifestBytes = encodeManifest(manifest);
     this.#retentionBytes = encodeRetention(retention);
-    this.#targets = manifest.pgs.flatMap(({ pg, members }) =>
-      members.map((node) => ({ pg, node, isAsking: false, retryAtMs: 0, problem: null, installed: null })),
+    this.#targets = manifest.pgs.flatMap((config) =>
+      QuorumSet.of(config).nodes.map((node) => ({
+        pg: config.pg,
+        node,
+        isAsking: false,
+        retryAtMs: 0,
+        problem: null,
+        installed: null,
+      })),
     );
   }
 
@@ -61,9 +68,7 @@ export class Installing {
     const installed = this.#targets.flatMap((target) =>
       target.installed === null ? [] : [target.installed],
     );
-    const countOf = new Map<PgIndex, number>();
-    for (const { pg } of installed) countOf.set(pg, (countOf.get(pg) ?? 0) + 1);
-    if (!this.#manifest.pgs.every(({ pg }) => (countOf.get(pg) ?? 0) >= WRITE_QUORUM)) return null;
+    if (!this.#manifest.pgs.every((config) => isInstalled(config, installed))) return null;
     this.#quorumSinceMs ??= nowMs;
     const isAllIn = installed.length === this.#targets.length;
     return isAllIn || nowMs >= this.#quorumSinceMs + STRAGGLER_GRACE_MS ? installed : null;
@@ -106,4 +111,9 @@ export class Installing {
     const promised = refusal?.promised ?? null;
     if (promised !== null && compareEpochs(promised, epoch) > 0) onDeposed(promised, target.node);
   }
+}
+
+function isInstalled(config: PgConfig, installed: TakenOver['installed']): boolean {
+  const nodes = new Set(installed.filter(({ pg }) => pg === config.pg).map(({ nodeId }) => nodeId));
+  return QuorumSet.of(config).isWriteQuorum((node) => nodes.has(node));
 }

@@ -1,6 +1,6 @@
 /**
- * Step 4 of a take-over: the records between what was proven durable and the new VDL are brought to four segments of their PG, in their
- * original bytes. Records come from a segment that holds them (PullRecords) and go to those that do not (Append with `recovery`).
+ * Step 4 of a take-over: the records between what was proven durable and the new VDL are brought to four segments of their PG (of each
+ * member set), in their original bytes. Records come from a segment that holds them (PullRecords) and go to those that do not (Append with `recovery`).
  *
  * Invariants
  * 1. A record counts as held by a segment only if an intact one listed it, or it acknowledged it to this take-over in the
@@ -25,7 +25,7 @@ import type {
   PullRecordsReply,
   Refusal,
 } from '../../src/messages/messages.ts';
-import { WRITE_QUORUM } from '../../src/quorum/quorum.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { encodeManifest } from '../../src/register/codec.ts';
 import type { ManifestValue } from '../../src/register/values.ts';
 import type { CallOutcome, Calls } from './take-over-calls.ts';
@@ -58,6 +58,7 @@ export class Replication {
   readonly #context: ReplicationContext;
   readonly #manifest: ManifestValue;
   readonly #fencing: Fencing;
+  readonly #quorums: readonly QuorumSet[];
   readonly #progress: readonly PgProgress[];
   #reportsVersion = -1;
 
@@ -65,6 +66,7 @@ export class Replication {
     this.#context = context;
     this.#manifest = manifest;
     this.#fencing = fencing;
+    this.#quorums = manifest.pgs.map((config) => QuorumSet.of(config));
     this.#progress = manifest.pgs.map(() => ({
       cursor: 0,
       window: new Map(),
@@ -88,9 +90,10 @@ export class Replication {
 
   #decidePg(position: number, records: readonly InventoryEntry[]): boolean {
     const progress = this.#progress[position] as PgProgress;
+    const quorum = this.#quorums[position] as QuorumSet;
     const segments = this.#fencing.segmentsOf(position).filter((segment) => segment.state === 'reported');
     for (let next = records[progress.cursor]; next !== undefined; next = records[progress.cursor]) {
-      if (countHolders(segments, next) < WRITE_QUORUM) break;
+      if (!isOnWriteQuorum(quorum, segments, next)) break;
       progress.cursor += 1;
     }
     const first = records[progress.cursor];
@@ -269,8 +272,14 @@ function holds(segment: FencedSegment, record: InventoryEntry): boolean {
   return segment.acked.has(record.lsn) || (segment.isIntact && lists(segment, record));
 }
 
-function countHolders(segments: readonly FencedSegment[], record: InventoryEntry): number {
-  return segments.filter((segment) => holds(segment, record)).length;
+function isOnWriteQuorum(
+  quorum: QuorumSet,
+  segments: readonly FencedSegment[],
+  record: InventoryEntry,
+): boolean {
+  return quorum.isWriteQuorum((node) =>
+    segments.some((segment) => segment.node === node && holds(segment, record)),
+  );
 }
 
 /** The next records of the window that the segment does not hold, at most one boxcar's worth. */

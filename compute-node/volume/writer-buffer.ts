@@ -10,7 +10,7 @@ export interface SealedBoxcar {
   readonly firstLsn: Lsn;
   readonly lastLsn: Lsn;
   readonly recordCount: number;
-  /** One object for all six: encoded once. */
+  /** One object for all six, encoded once; sent under the configuration that is committed by then. */
   readonly request: AppendRequest;
   readonly sealedAtMs: number;
 }

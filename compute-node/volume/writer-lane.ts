@@ -6,7 +6,8 @@
  * 1. base ≤ acked ≤ next ≤ end, as ordinals of the PG's buffer (acked may trail base while the lane is dropped).
  * 2. Only boxcars below `acked` may be let go on this lane's account, and `acked` moves by the segment's own SCL. A restart of the segment
  *    (another incarnation) moves it back to what the segment still holds.
- * 3. A lane that is dropped holds nothing in the buffer.
+ * 3. A lane that does not count holds nothing in the buffer: one that is dropped, or leads to a segment that is not hydrated. The latter gets
+ *    what is sent anyway, and the rest from its peers.
  */
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
 import { NO_LSN } from '../../src/log/lsn.ts';
@@ -45,13 +46,18 @@ export type InstallState = 'needed' | 'asked' | 'done';
 export class Lane {
   readonly node: NodeLink;
   readonly pgIndex: number;
+  /** Reports made under an earlier configuration are of a time before the segment became a newcomer (again): they prove nothing. */
+  readonly countsFrom: number;
   install: InstallState = 'needed';
+  /** Of the manifest that it was last asked to install. */
+  installVersion = 0;
   /** The SCL that the segment's present incarnation reported, also for the choice of whom to read from. */
   scl: Lsn = NO_LSN;
   incarnation: string | null = null;
   /** Highest VDL that a message to it carried since its stream came up. */
   toldVdl: Lsn = NO_LSN;
   isDropped = false;
+  private isHydrated: boolean;
   private readonly buffer: BoxcarBuffer;
   private acked: number;
   private next: number;
@@ -62,10 +68,17 @@ export class Lane {
   private lastProgressMs = 0;
   private silencePatience = 1;
 
-  constructor(node: NodeLink, pgIndex: number, buffer: BoxcarBuffer) {
+  constructor(
+    node: NodeLink,
+    pgIndex: number,
+    buffer: BoxcarBuffer,
+    start: { readonly countsFrom: number; readonly isHydrated: boolean },
+  ) {
     this.node = node;
     this.pgIndex = pgIndex;
     this.buffer = buffer;
+    this.countsFrom = start.countsFrom;
+    this.isHydrated = start.isHydrated;
     this.acked = buffer.base;
     this.next = buffer.base;
     node.lanes.push(this);
@@ -87,8 +100,13 @@ export class Lane {
     return this.node.nodeId;
   }
 
+  /** It has this term's manifest and all history: it can be asked for pages. */
   get isInstalled(): boolean {
-    return this.install === 'done';
+    return this.install === 'done' && this.isHydrated;
+  }
+
+  get isCounted(): boolean {
+    return !this.isDropped && this.isHydrated;
   }
 
   isPaused(nowMs: number): boolean {
@@ -97,6 +115,7 @@ export class Lane {
 
   /** The next boxcar to send, null when there is none or the segment, its node or the transport is not ready. */
   peek(nowMs: number, maxInFlightBytes: number): SealedBoxcar | null {
+    if (!this.isHydrated) this.next = Math.max(this.next, this.buffer.base);
     if (this.next >= this.buffer.end || this.isDropped || this.install !== 'done') return null;
     if (!this.node.isUp || this.node.isFull || this.isPaused(nowMs)) return null;
     if (this.node.inFlightBytes >= maxInFlightBytes) return null;
@@ -115,7 +134,8 @@ export class Lane {
   }
 
   /** The segment's own report, made under this term. A late one of an earlier incarnation must not come here (the tracker knows). */
-  onScl(incarnation: string, scl: Lsn, nowMs: number): void {
+  onScl(report: { incarnation: string; scl: Lsn; hydrated: boolean }, nowMs: number): void {
+    const { incarnation, scl } = report;
     if (this.incarnation !== incarnation) {
       const isRestart = this.incarnation !== null;
       this.incarnation = incarnation;
@@ -124,7 +144,8 @@ export class Lane {
     } else if (scl > this.scl) {
       this.scl = scl;
     }
-    if (this.isDropped) this.rejoin();
+    if (this.isDropped || (report.hydrated && !this.isHydrated)) this.rejoin();
+    this.isHydrated = report.hydrated;
     const before = this.acked;
     this.acked = Math.max(this.acked, this.buffer.base);
     let newest: SealedBoxcar | null = null;
@@ -169,11 +190,29 @@ export class Lane {
 
   /** True once when boxcars were sent long ago and nothing has moved since; waits twice as long for the next time. */
   isSilent(nowMs: number, resendMs: number): boolean {
-    if (this.next === this.acked || nowMs - this.lastProgressMs < resendMs * this.silencePatience)
+    if (
+      !this.isHydrated ||
+      this.next === this.acked ||
+      nowMs - this.lastProgressMs < resendMs * this.silencePatience
+    )
       return false;
     this.lastProgressMs = nowMs;
     this.silencePatience = Math.min(this.silencePatience * 2, 16);
     return true;
+  }
+
+  /** The configuration changed: it is installed first, then goes out again what was sent under the old one. */
+  reinstall(): void {
+    this.install = 'needed';
+    this.pausedUntilMs = 0;
+    this.rewind();
+  }
+
+  /** Its segment belongs to the PG no more. */
+  leave(): void {
+    this.drop();
+    const at = this.node.lanes.indexOf(this);
+    if (at >= 0) this.node.lanes.splice(at, 1);
   }
 
   /** Out of the live set: it will catch up by itself, from its peers and from what is still buffered when it speaks again. */
@@ -195,8 +234,8 @@ export class Lane {
   }
 
   private charge(): void {
-    const unacked = this.isDropped ? 0 : this.unackedBytes;
-    const inFlight = this.isDropped ? 0 : this.buffer.bytesBetween(this.acked, this.next);
+    const unacked = this.isCounted ? this.unackedBytes : 0;
+    const inFlight = this.isCounted ? this.buffer.bytesBetween(this.acked, this.next) : 0;
     this.node.unackedBytes += unacked - this.chargedUnacked;
     this.node.inFlightBytes += inFlight - this.chargedInFlight;
     this.chargedUnacked = unacked;

@@ -1,10 +1,11 @@
 /**
- * One protection group as its writer sees it: records that wait to be sent, the boxcars sent, and the six lanes. Batching lives here: a
+ * One protection group as its writer sees it: records that wait to be sent, the boxcars sent, and the lanes to its six segments (and to the
+ * newcomers while members change). Batching lives here: a
  * boxcar goes out at once while few are on the way without a quorum; records that come meanwhile form the next one.
  *
  * Invariants
  * 1. Boxcars leave in the order of their records, each exactly one piece of the PG's backlink chain, encoded once.
- * 2. A boxcar is let go only when it is on a quorum and every lane that is not dropped has it.
+ * 2. A boxcar is let go only when it is on a quorum and every lane that counts has it.
  */
 import { assert } from '../../src/base/assert.ts';
 import type { Crc32 } from '../../src/env/env.ts';
@@ -12,7 +13,7 @@ import { encodeBoxcar, recordContext, recordSizeBytes } from '../../src/log/code
 import type { Epoch } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { RedoRecord } from '../../src/log/record.ts';
-import { WRITE_QUORUM } from '../../src/quorum/quorum.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import type { PgConfig } from '../../src/register/values.ts';
 import { BoxcarBuffer } from './writer-buffer.ts';
 import { Lane, type NodeLink } from './writer-lane.ts';
@@ -28,14 +29,14 @@ export interface Term {
 
 export class PgStream {
   readonly pg: PgIndex;
-  readonly lanes: readonly Lane[];
   /** Seed of its records' checksums. */
   readonly context: number;
   /** False until the manifest that names it is committed: nothing goes out before. */
   isCommitted: boolean;
   readonly buffer = new BoxcarBuffer();
   private readonly term: Term;
-  private readonly config: PgConfig;
+  private config: PgConfig;
+  private ways: readonly Lane[];
   private pending: RedoRecord[] = [];
   private pendingBytes = 0;
   /** Ordinal of the oldest boxcar without a quorum. */
@@ -47,7 +48,36 @@ export class PgStream {
     this.pg = config.pg;
     this.isCommitted = isCommitted;
     this.context = recordContext(term.volume, config.pg, term.epoch, term.crc32);
-    this.lanes = nodes.map((node) => new Lane(node, config.pg, this.buffer));
+    this.ways = nodes.map((node) => this.laneTo(node, 0));
+  }
+
+  get lanes(): readonly Lane[] {
+    return this.ways;
+  }
+
+  /** Of the committed manifest. */
+  get configVersion(): number {
+    return this.config.configVersion;
+  }
+
+  /**
+   * Another configuration is committed: newcomers get a lane, those that left lose theirs (and are returned), and all install it before they
+   * get more.
+   */
+  reconfigure(config: PgConfig, nodes: readonly NodeLink[]): readonly NodeLink[] {
+    const before = this.ways;
+    this.config = config;
+    this.ways = nodes.map((node) => this.laneOf(node.nodeId) ?? this.laneTo(node, config.configVersion));
+    for (const lane of this.ways) lane.reinstall();
+    const left = before.filter((lane) => !this.ways.includes(lane));
+    for (const lane of left) lane.leave();
+    this.release();
+    return left.map((lane) => lane.node);
+  }
+
+  private laneTo(node: NodeLink, countsFrom: number): Lane {
+    const isMember = this.config.members.includes(node.nodeId);
+    return new Lane(node, this.pg, this.buffer, { countsFrom, isHydrated: isMember });
   }
 
   laneOf(node: NodeId): Lane | undefined {
@@ -93,16 +123,16 @@ export class PgStream {
   /** Lets go of what nobody needs any more (invariant 2). */
   release(): void {
     let upTo = this.hardening;
-    for (const lane of this.lanes) if (!lane.isDropped) upTo = Math.min(upTo, lane.ackedOrdinal);
+    for (const lane of this.lanes) if (lane.isCounted) upTo = Math.min(upTo, lane.ackedOrdinal);
     this.buffer.releaseBefore(upTo);
   }
 
-  /** Four others hold more of the log than this lane's segment: the volume does not need it to go on. */
+  /** Four others (of each member set) hold more of the log than this lane's segment: the volume does not need it to go on. */
   canSpare(lane: Lane): boolean {
     const ahead = this.lanes.filter(
-      (other) => other !== lane && !other.isDropped && other.ackedOrdinal > lane.ackedOrdinal,
+      (other) => other !== lane && other.isCounted && other.ackedOrdinal > lane.ackedOrdinal,
     );
-    return ahead.length >= WRITE_QUORUM;
+    return QuorumSet.of(this.config).isWriteQuorum((node) => ahead.some((other) => other.nodeId === node));
   }
 
   /** More full boxcars may be on the way than small ones: bounded by bytes then. */

@@ -17,7 +17,8 @@ import type { TakenOver } from './taken-over.ts';
 
 export interface WriterOptions {
   readonly takenOver: TakenOver;
-  readonly cluster: ClusterValue;
+  /** As it is known when asked: nodes come and go. */
+  readonly cluster: () => ClusterValue;
   readonly crc32: Crc32;
   readonly limits?: Partial<WriterLimits>;
 }
@@ -58,9 +59,16 @@ export type WriterEvent =
       readonly kind: 'install-reply';
       readonly node: NodeId;
       readonly pg: PgIndex;
+      /** Of the manifest that was to be installed. */
+      readonly version: number;
       readonly reply: InstallReply;
     }
-  | { readonly kind: 'install-failed'; readonly node: NodeId; readonly pg: PgIndex }
+  | {
+      readonly kind: 'install-failed';
+      readonly node: NodeId;
+      readonly pg: PgIndex;
+      readonly version: number;
+    }
   | { readonly kind: 'manifest-committed'; readonly version: number }
   /** Not known to be committed; the same value is proposed again. */
   | { readonly kind: 'manifest-failed'; readonly version: number }
@@ -72,7 +80,13 @@ export type WriterEvent =
 
 export type WriterEffect =
   | { readonly kind: 'append'; readonly node: NodeId; readonly request: AppendRequest }
-  | { readonly kind: 'install'; readonly node: NodeId; readonly request: InstallRequest }
+  | {
+      readonly kind: 'install';
+      readonly node: NodeId;
+      /** Of the manifest in the request. */
+      readonly version: number;
+      readonly request: InstallRequest;
+    }
   | { readonly kind: 'commit-manifest'; readonly version: number; readonly manifest: ManifestValue }
   | { readonly kind: 'durable'; readonly vcl: Lsn; readonly vdl: Lsn }
   | { readonly kind: 'deposed'; readonly by: Epoch; readonly how: string }

@@ -12,6 +12,7 @@
  *    manifest. While an MTR waits for its PG, every later MTR waits behind it: recovery must never find the later one alone.
  * 4. A refusal that names a higher promised epoch ends the term for good: nothing is sent, counted or acknowledged afterwards.
  * 5. A segment leaves the live set only when four others of its PG are ahead of it.
+ * 6. While a PG's members change, whatever counts is counted in both member sets, from before the proposal leaves until its end is committed.
  */
 import { assert, assertNever } from '../../src/base/assert.ts';
 import { MAX_BOXCAR_BYTES, MAX_UNACKED_BYTES_PER_NODE, MIB } from '../../src/base/limits.ts';
@@ -20,13 +21,7 @@ import { sealRecord } from '../../src/log/codec.ts';
 import { compareEpochs, type Epoch, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, pgOfPage, type PgIndex, type VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr, RedoRecord } from '../../src/log/record.ts';
-import type {
-  AppendReply,
-  HeartbeatGrant,
-  HeartbeatVolume,
-  InstallReply,
-  Refusal,
-} from '../../src/messages/messages.ts';
+import type { AppendReply, HeartbeatGrant, HeartbeatVolume, Refusal } from '../../src/messages/messages.ts';
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
@@ -34,10 +29,12 @@ import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { SubmittedMtr } from './open-volume.ts';
 import { deposedError, overloaded, tooManyRecords, writerClosed } from './writer-errors.ts';
-import { VolumeGrowth } from './writer-growth.ts';
+import { checkPgFits, wantedPgs } from './writer-growth.ts';
 import { HeartbeatNews } from './writer-heartbeat.ts';
 import { HeldMtrs, type PlacedRecord } from './writer-held.ts';
 import { type Lane, NodeLink } from './writer-lane.ts';
+import { type MemberChange, VolumeManifests } from './writer-manifests.ts';
+import { ChangeWatch } from './writer-members.ts';
 import { PgStream, type Term } from './writer-pg.ts';
 import type { WriterEffect, WriterEvent, WriterLimits, WriterOptions } from './writer-types.ts';
 
@@ -53,7 +50,9 @@ const DEFAULT_LIMITS: WriterLimits = {
 /** An engine that hands over MTRs although it was told to wait is refused past this many times the bound. */
 const HARD_BOUND_FACTOR = 16;
 /** A segment's own word, under this epoch. */
-type SclReport = Pick<AppendReply, 'incarnation' | 'scl' | 'hydrated'>;
+type SclReport = Pick<AppendReply, 'incarnation' | 'scl' | 'hydrated' | 'configVersion'>;
+/** Which question an install's answer belongs to. */
+type InstallAnswer = { readonly node: NodeId; readonly pg: PgIndex; readonly version: number };
 
 type WriterState =
   | { readonly kind: 'open' }
@@ -77,9 +76,12 @@ export class VolumeWriter {
   /** The committed retention value, for installs. */
   private retention: Uint8Array;
   private readonly tracker: VolumeTracker;
-  private readonly growth: VolumeGrowth;
+  private readonly manifests: VolumeManifests;
+  private readonly changeWatch = new ChangeWatch();
   private readonly streams: PgStream[] = [];
   private readonly nodes = new Map<NodeId, NodeLink>();
+  /** Nodes whose streams are up, also those that hold nothing of this volume yet. */
+  private readonly upNodes = new Set<NodeId>();
   private state: WriterState = { kind: 'open' };
   private head: Lsn;
   private lastCommitTimeMicros: number;
@@ -104,12 +106,13 @@ export class VolumeWriter {
     assert(takenOver.vdl === run.firstLsn - 1, 'VDL after a take-over is the head run’s first − 1');
     this.volume = manifest.volume;
     this.epoch = takenOver.epoch;
-    this.term = { clusterId: cluster.clusterId, volume: this.volume, epoch: this.epoch, crc32 };
+    const { clusterId, constants } = cluster();
+    this.term = { clusterId, volume: this.volume, epoch: this.epoch, crc32 };
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.lal = cluster.constants.lal;
+    this.lal = constants.lal;
     this.retention = encodeRetention(takenOver.retention);
     this.tracker = new VolumeTracker(run.firstLsn);
-    this.growth = new VolumeGrowth(manifest, takenOver.manifestVersion, cluster.nodes);
+    this.manifests = new VolumeManifests(manifest, takenOver.manifestVersion, cluster);
     this.head = takenOver.vdl;
     this.lastCommitTimeMicros = takenOver.lastCommitTimeMicros;
     for (const config of manifest.pgs) this.addStream(config, takenOver.tails[config.pg] ?? NO_LSN, true);
@@ -117,7 +120,7 @@ export class VolumeWriter {
       const lane = this.streams[pg]?.laneOf(nodeId);
       if (lane === undefined) continue;
       lane.install = 'done';
-      lane.onScl(incarnation, scl, 0);
+      lane.onScl({ incarnation, scl, hydrated }, 0);
       this.tracker.onScl(pg, nodeId, incarnation, scl, hydrated);
     }
   }
@@ -135,7 +138,29 @@ export class VolumeWriter {
   }
 
   get manifest(): ManifestValue {
-    return this.growth.manifest;
+    return this.manifests.manifest;
+  }
+
+  /** Who decides for a committed PG. */
+  quorumOf(pg: PgIndex): QuorumSet {
+    return this.manifests.quorumOf(pg);
+  }
+
+  /** Changes of members under way. */
+  get memberChanges(): readonly MemberChange[] {
+    return this.manifests.changes();
+  }
+
+  /** The six of `pg` are to become `proposed`: begins with the next step. Throws what makes it impossible. */
+  proposeMembers(pg: PgIndex, proposed: readonly NodeId[]): void {
+    this.checkIsOpen();
+    this.manifests.proposeMembers(pg, proposed);
+  }
+
+  /** Takes a change of members back that has not ended yet. Throws when there is none, or when it is too late. */
+  revertMembers(pg: PgIndex): void {
+    this.checkIsOpen();
+    this.manifests.endChange(pg, 'revert');
   }
 
   get deposedBy(): Epoch | null {
@@ -158,17 +183,17 @@ export class VolumeWriter {
     return this.nodes.values();
   }
 
-  /** The six copies of a committed PG; none for one that does not exist yet. */
+  /** The copies of a committed PG; none for one that does not exist yet. */
   segmentsOf(pg: PgIndex): readonly Lane[] {
     return this.streams[pg]?.lanes ?? [];
   }
 
   pgCount(): number {
-    return this.growth.committedCount;
+    return this.manifests.committedCount;
   }
 
   hasPg(pg: PgIndex): boolean {
-    return pg < this.growth.committedCount;
+    return pg < this.manifests.committedCount;
   }
 
   /** With this SCL a segment surely holds all that a read at `at` ≤ VDL needs. */
@@ -184,16 +209,16 @@ export class VolumeWriter {
     const count = mtr.changes.length;
     assert(count > 0, 'an empty MTR');
     this.checkMayTake(count);
-    const pgPages = this.growth.manifest.pgPages;
+    const { pgPages } = this.manifests.manifest;
     let highestPage = 0;
     for (const change of mtr.changes) if (change.page > highestPage) highestPage = change.page;
     const highestPg = Math.floor((highestPage - 1) / pgPages) as PgIndex;
-    this.growth.checkFits(highestPg);
-    this.plan(this.growth.wantedCount(highestPage));
+    checkPgFits(highestPg);
+    this.plan(wantedPgs(highestPage, pgPages));
 
     const commitTimeMicros = Math.max(this.lastCommitTimeMicros + 1, now.wallMicros);
     const firstLsn = (this.head + 1) as Lsn;
-    const mustWait = !this.held.isEmpty || highestPg >= this.growth.committedCount;
+    const mustWait = !this.held.isEmpty || highestPg >= this.manifests.committedCount;
     const waiting: PlacedRecord[] = [];
     for (let i = 0; i < count; i++) {
       const { page, kind, body } = mtr.changes[i]!;
@@ -231,7 +256,7 @@ export class VolumeWriter {
   heartbeatFor(nodeId: NodeId, isRelease: boolean, retention: Uint8Array): HeartbeatVolume | null {
     const node = this.nodes.get(nodeId);
     if (node === undefined || this.state.kind === 'deposed') return null;
-    const pgs = this.news.pgsFor(node, this.tracker, this.growth.committedCount);
+    const pgs = this.news.pgsFor(node, this.tracker, this.manifests.committedCount);
     return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
   }
 
@@ -240,9 +265,13 @@ export class VolumeWriter {
     this.retention = committed;
   }
 
-  private checkMayTake(count: number): void {
+  private checkIsOpen(): void {
     if (this.state.kind === 'deposed') throw deposedError(this.epoch, this.state.by);
     if (this.state.kind === 'closed') throw writerClosed();
+  }
+
+  private checkMayTake(count: number): void {
+    this.checkIsOpen();
     if (count > this.lal / 2) throw tooManyRecords(count, Math.floor(this.lal / 2));
     const isPastLal = this.head + count > this.vdl + this.lal;
     const bytes = this.hardeningBytes + this.held.sizeBytes;
@@ -253,7 +282,7 @@ export class VolumeWriter {
   private apply(event: WriterEvent, nowMs: number): void {
     switch (event.kind) {
       case 'flush':
-        this.proposeGrowth(nowMs);
+        this.proposeManifest(nowMs);
         this.sealAll(nowMs);
         break;
       case 'node-up':
@@ -280,16 +309,16 @@ export class VolumeWriter {
         this.onHeartbeatReply(event.node, event.incarnation, event.grant, nowMs);
         break;
       case 'install-reply':
-        this.onInstallReply(event.node, event.pg, event.reply, nowMs);
+        this.onInstallReply(event, nowMs);
         break;
       case 'install-failed':
-        this.onInstallFailed(event.node, event.pg, nowMs);
+        this.onInstallFailed(event, nowMs);
         break;
       case 'manifest-committed':
         this.onManifestCommitted(event.version, nowMs);
         break;
       case 'manifest-failed':
-        this.growth.onFailed(event.version, nowMs);
+        this.manifests.onFailed(event.version, nowMs);
         break;
       case 'manifest-refused':
         this.depose(event.promised, 'the manifest register promised a newer epoch');
@@ -308,22 +337,25 @@ export class VolumeWriter {
   // The way of a record out
 
   private plan(count: number): void {
-    if (count <= this.growth.plannedCount) return;
-    for (const config of this.growth.plan(count)) this.addStream(config, NO_LSN, false);
+    if (count <= this.manifests.plannedCount) return;
+    for (const config of this.manifests.plan(count)) this.addStream(config, NO_LSN, false);
   }
 
   private addStream(config: PgConfig, tail: Lsn, isCommitted: boolean): void {
-    const quorum = QuorumSet.of(config);
-    this.tracker.addPg(config.pg, quorum, tail);
-    const links = quorum.nodes.map((node) => this.linkOf(node));
-    this.streams.push(new PgStream(this.term, config, links, isCommitted));
+    this.tracker.addPg(config.pg, this.quorumOf(config.pg), tail);
+    this.streams.push(new PgStream(this.term, config, this.linksOf(config), isCommitted));
     this.hardeningOf.push(0);
+  }
+
+  private linksOf(config: PgConfig): readonly NodeLink[] {
+    return QuorumSet.of(config).nodes.map((node) => this.linkOf(node));
   }
 
   private linkOf(nodeId: NodeId): NodeLink {
     let link = this.nodes.get(nodeId);
     if (link === undefined) {
       link = new NodeLink(nodeId);
+      link.isUp = this.upNodes.has(nodeId);
       this.nodes.set(nodeId, link);
     }
     return link;
@@ -334,9 +366,21 @@ export class VolumeWriter {
     this.unsealed.add(stream);
   }
 
-  private proposeGrowth(nowMs: number): void {
-    const proposal = this.growth.nextProposal(nowMs);
-    if (proposal !== null) this.effects.push({ kind: 'commit-manifest', ...proposal });
+  private proposeManifest(nowMs: number): void {
+    const proposal = this.manifests.nextProposal(nowMs);
+    if (proposal === null) return;
+    this.applyRules();
+    this.effects.push({ kind: 'commit-manifest', ...proposal });
+  }
+
+  /** Invariant 6: from the next report on. */
+  private applyRules(): void {
+    const before = this.tracker.vdl;
+    for (const { pg } of this.streams) {
+      const quorum = this.quorumOf(pg);
+      if (this.tracker.pgTracker(pg).quorum !== quorum) this.tracker.setQuorum(pg, quorum);
+    }
+    this.tellDurable(before);
   }
 
   private sealAll(nowMs: number): void {
@@ -365,7 +409,10 @@ export class VolumeWriter {
       if (boxcar === null) return;
       lane.onSent(nowMs);
       if (boxcar.request.vdl > lane.toldVdl) lane.toldVdl = boxcar.request.vdl;
-      this.effects.push({ kind: 'append', node: lane.nodeId, request: boxcar.request });
+      const { configVersion } = this.streamOf(lane);
+      const isCurrent = boxcar.request.configVersion === configVersion;
+      const request = isCurrent ? boxcar.request : { ...boxcar.request, configVersion };
+      this.effects.push({ kind: 'append', node: lane.nodeId, request });
     }
   }
 
@@ -407,6 +454,7 @@ export class VolumeWriter {
   }
 
   private onNodeUp(nodeId: NodeId, nowMs: number): void {
+    this.upNodes.add(nodeId);
     this.withNode(nodeId, (node) => {
       node.isUp = true;
       node.isFull = false;
@@ -419,6 +467,7 @@ export class VolumeWriter {
   }
 
   private onNodeDown(nodeId: NodeId): void {
+    this.upNodes.delete(nodeId);
     this.withNode(nodeId, (node) => {
       node.isUp = false;
       node.isFull = false;
@@ -430,10 +479,15 @@ export class VolumeWriter {
     const pg = lane.pgIndex as PgIndex;
     if (lane.install !== 'needed' || !this.hasPg(pg)) return;
     lane.install = 'asked';
-    this.manifestBytes ??= encodeManifest(this.growth.manifest);
+    lane.installVersion = this.manifests.version;
+    this.sendInstall(lane.nodeId, pg);
+  }
+
+  private sendInstall(node: NodeId, pg: PgIndex): void {
+    this.manifestBytes ??= encodeManifest(this.manifests.manifest);
     const { clusterId, volume, epoch } = this.term;
     const request = { clusterId, volume, epoch, manifest: this.manifestBytes, retention: this.retention, pg };
-    this.effects.push({ kind: 'install', node: lane.nodeId, request });
+    this.effects.push({ kind: 'install', node, version: this.manifests.version, request });
   }
 
   private installAgain(node: NodeLink, nowMs: number): void {
@@ -444,36 +498,64 @@ export class VolumeWriter {
     }
   }
 
-  private onInstallReply(nodeId: NodeId, pg: PgIndex, reply: InstallReply, nowMs: number): void {
-    const lane = this.streams[pg]?.laneOf(nodeId);
-    if (lane === undefined || this.isDeposing(reply.refusal)) return;
+  private onInstallReply(event: Extract<WriterEvent, { kind: 'install-reply' }>, nowMs: number): void {
+    const { reply } = event;
+    if (this.isDeposing(reply.refusal)) return;
+    const lane = this.installingLane(event);
+    if (lane === undefined) return;
     if (reply.installed && reply.refusal === null) {
       lane.install = 'done';
-      this.onScl(lane, reply, nowMs);
-    } else this.onInstallFailed(nodeId, pg, nowMs);
+      const { configVersion } = this.streamOf(lane);
+      this.onScl(lane, { ...reply, configVersion }, nowMs);
+    } else this.onInstallFailed(event, nowMs);
   }
 
-  private onInstallFailed(nodeId: NodeId, pg: PgIndex, nowMs: number): void {
-    const lane = this.streams[pg]?.laneOf(nodeId);
-    if (lane === undefined || lane.install !== 'asked') return;
+  /** Undefined: the answer is to an earlier question, or nobody's any more. */
+  private installingLane({ node, pg, version }: InstallAnswer): Lane | undefined {
+    const lane = this.streams[pg]?.laneOf(node);
+    return lane?.install === 'asked' && lane.installVersion === version ? lane : undefined;
+  }
+
+  private onInstallFailed(answer: InstallAnswer, nowMs: number): void {
+    const lane = this.installingLane(answer);
+    if (lane === undefined) return;
     lane.install = 'needed';
     lane.pause(nowMs);
   }
 
   private onManifestCommitted(version: number, nowMs: number): void {
-    const added = this.growth.onCommitted(version);
+    const { added, changed } = this.manifests.onCommitted(version);
     this.manifestBytes = null;
+    this.applyRules();
+    for (const config of changed) this.onMembersChanged(config);
     for (const { pg } of added) {
-      const stream = this.streams[pg]!;
-      stream.isCommitted = true;
-      for (const lane of stream.lanes) if (lane.node.isUp) this.requestInstall(lane);
+      this.streams[pg]!.isCommitted = true;
+      this.installEverywhere(pg);
     }
-    this.log('info', 'the volume grew', { pgCount: this.growth.committedCount });
-    for (const { pg, record } of this.held.release(this.growth.committedCount)) {
+    if (added.length > 0) this.log('info', 'the volume grew', { pgCount: this.manifests.committedCount });
+    for (const { pg, record } of this.held.release(this.manifests.committedCount)) {
       this.queue(this.streams[pg]!, record);
     }
-    this.proposeGrowth(nowMs);
+    this.proposeManifest(nowMs);
     this.sealAll(nowMs);
+  }
+
+  private onMembersChanged(config: PgConfig): void {
+    const { pg, members, proposed, configVersion } = config;
+    const stream = this.streams[pg]!;
+    const left = stream.reconfigure(config, this.linksOf(config));
+    this.installEverywhere(pg);
+    for (const node of left) {
+      // So that it knows at once that its segment is nobody's any more.
+      this.sendInstall(node.nodeId, pg);
+      if (node.lanes.length === 0) this.nodes.delete(node.nodeId);
+    }
+    const what = proposed === null ? 'the members of a PG have changed' : 'the members of a PG are to change';
+    this.log('info', what, { pg, configVersion, members, proposed });
+  }
+
+  private installEverywhere(pg: PgIndex): void {
+    for (const lane of this.segmentsOf(pg)) if (lane.node.isUp) this.requestInstall(lane);
   }
 
   // What comes back
@@ -492,6 +574,8 @@ export class VolumeWriter {
 
   /** The node's own matter: it gets the boxcars again later, and the manifest first where that may be what it lacks. */
   private onRefusal(lane: Lane, refusal: Refusal, nowMs: number): void {
+    // Sent before another configuration was committed: it goes out again once that is installed there.
+    if (refusal.code === 'STALE_CONFIG') return;
     if (lane.isPaused(nowMs)) return;
     lane.pause(nowMs);
     if (lane.install === 'done' && !HAS_THE_MANIFEST.has(refusal.code)) lane.install = 'needed';
@@ -512,38 +596,49 @@ export class VolumeWriter {
       if (isLacking) this.withNode(nodeId, (node) => this.installAgain(node, nowMs));
       return;
     }
-    for (const { pg, scl, verified } of grant.pgs) {
+    for (const { pg, scl, verified, configVersion } of grant.pgs) {
       const lane = this.streams[pg]?.laneOf(nodeId);
-      if (lane !== undefined && verified) this.onScl(lane, { incarnation, scl, hydrated: true }, nowMs);
+      if (lane !== undefined && verified) {
+        this.onScl(lane, { incarnation, scl, hydrated: true, configVersion }, nowMs);
+      }
     }
   }
 
-  private onScl(lane: Lane, { incarnation, scl, hydrated }: SclReport, nowMs: number): void {
+  private onScl(lane: Lane, report: SclReport, nowMs: number): void {
+    const { incarnation, scl, hydrated } = report;
     const pg = lane.pgIndex as PgIndex;
     const stream = this.streams[pg]!;
     const before = this.tracker.vdl;
     // An SCL past what was sent proves nothing, and one of an incarnation left behind is stale: neither moves the lane.
     if (scl > this.tracker.lastSentLsnOf(pg)) return;
-    const { vcl, vdl } = this.tracker.onScl(pg, lane.nodeId, incarnation, scl, hydrated);
+    if (report.configVersion < lane.countsFrom) return;
+    this.tracker.onScl(pg, lane.nodeId, incarnation, scl, hydrated);
     const known = this.tracker.pgTracker(pg);
     if (known.incarnationOf(lane.nodeId) !== incarnation) return;
-    lane.onScl(incarnation, scl, nowMs);
+    lane.onScl(report, nowMs);
     stream.onPgcl(known.pgcl);
     this.boundBacklog(stream);
     stream.release();
     this.note(stream);
-    if (vdl > before) {
+    if (this.tellDurable(before)) {
       this.isStalled = false;
-      this.waitingSinceMs = this.head > vdl ? nowMs : null;
-      this.effects.push({ kind: 'durable', vcl, vdl });
+      this.waitingSinceMs = this.head > this.vdl ? nowMs : null;
     }
     this.sealAll(nowMs);
     this.pumpNode(lane.node, nowMs);
   }
 
+  private tellDurable(vdlBefore: Lsn): boolean {
+    const { vcl, vdl } = this.tracker;
+    if (vdl === vdlBefore) return false;
+    this.effects.push({ kind: 'durable', vcl, vdl });
+    return true;
+  }
+
   private onTick(nowMs: number): void {
     this.isStalled = this.waitingSinceMs !== null && nowMs - this.waitingSinceMs >= this.limits.stallMs;
-    this.proposeGrowth(nowMs);
+    this.changeWatch.endFilled(this.manifests, this.tracker);
+    this.proposeManifest(nowMs);
     this.sealAll(nowMs);
     for (const node of this.nodes.values()) {
       if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) this.dropIfSpared(node);

@@ -30,6 +30,10 @@ export type ErrorCode =
   | 'DEPOSED' // a newer epoch exists: this writer's term is over
   | 'DATA_AT_RISK' // recovery found less than was acknowledged and will not cut
   | 'OVERLOADED'
+  // the cluster's nodes
+  | 'NODE_NOT_FOUND' // no storage node of that id belongs to the cluster
+  | 'NO_PLACE' // no node in the zone may take a segment
+  | 'CHANGE_UNDER_WAY' // the members of that PG are changing already
   // disk and process
   | 'CORRUPT' // a checksum or a format check failed
   | 'WRONG_CLUSTER' // the other side, or the data directory, belongs to another cluster or node

@@ -273,6 +273,24 @@ export interface ExchangeMemoryReply {
   readonly refusal: Refusal | null;
 }
 
+/** The newest commit of the PG on `run` with LSN ≤ `throughLsn` and stamp ≤ `throughMicros`. */
+export interface FindCommitRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly run: RunId;
+  readonly throughLsn: Lsn;
+  readonly throughMicros: number;
+  readonly requiredScl: Lsn;
+}
+
+/** `lsn` NO_LSN: there is none on that run. */
+export interface FindCommitReply {
+  readonly lsn: Lsn;
+  readonly commitTimeMicros: number;
+  readonly refusal: Refusal | null;
+}
+
 export interface StatusRequest {
   readonly clusterId: string;
 }
@@ -321,6 +339,7 @@ export interface StorageNodeMethods {
   install: { request: InstallRequest; reply: InstallReply };
   pullRecords: { request: PullRecordsRequest; reply: PullRecordsReply };
   exchangeMemory: { request: ExchangeMemoryRequest; reply: ExchangeMemoryReply };
+  findCommit: { request: FindCommitRequest; reply: FindCommitReply };
   status: { request: StatusRequest; reply: StatusReply };
 }
 export type StorageNodeMethod = keyof StorageNodeMethods;

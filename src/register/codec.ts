@@ -34,12 +34,13 @@ const MAX_NAME_CHARS = 255;
 const MAX_PAGE = 0xffff_fffe;
 
 export function encodeCluster(value: ClusterValue): Uint8Array {
-  const { clusterId, nodes, constants } = value;
+  const { clusterId, nodes, draining, constants } = value;
   return sealEnvelope(
     CLUSTER,
     [
       clusterId,
       nodes.map(({ nodeId, az, address }) => [nodeId, az, address]),
+      draining,
       constants.lal,
       constants.leaseTermMs,
       constants.defaultPgPages,
@@ -54,6 +55,7 @@ export function decodeCluster(bytes: Uint8Array): ClusterValue {
     format: REGISTER_FORMAT,
     clusterId: fields.string('cluster id', MAX_ID_CHARS),
     nodes: fields.list('node', readClusterNode),
+    draining: fields.list('draining node', readId) as NodeId[],
     constants: {
       lal: fields.int('lal', 1),
       leaseTermMs: fields.int('lease term', 1),
@@ -61,7 +63,13 @@ export function decodeCluster(bytes: Uint8Array): ClusterValue {
     },
   };
   fields.end();
-  fields.check(areDistinct(value.nodes.map((node) => node.nodeId)), 'two nodes of one id');
+  const nodeIds = value.nodes.map((node) => node.nodeId);
+  fields.check(areDistinct(nodeIds), 'two nodes of one id');
+  fields.check(areDistinct(value.draining), 'one node drained twice');
+  fields.check(
+    value.draining.every((node) => nodeIds.includes(node)),
+    'a draining node that is none of the cluster',
+  );
   return value;
 }
 

@@ -18,7 +18,10 @@ export interface ClusterNode {
 export interface ClusterValue {
   readonly format: typeof REGISTER_FORMAT;
   readonly clusterId: string;
+  /** In the order in which they joined. */
   readonly nodes: readonly ClusterNode[];
+  /** Those that are being emptied: nothing new is placed on them. */
+  readonly draining: readonly NodeId[];
   readonly constants: { readonly lal: number; readonly leaseTermMs: number; readonly defaultPgPages: number };
 }
 

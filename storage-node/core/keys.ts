@@ -8,6 +8,7 @@
  *     P  + page + LSN + 0                  bundle of a page's records, by its first LSN
  *     P  + page + LSN + 1                  page image at that LSN
  *     G  + LSN + page                      history of the page before that LSN may be collectable
+ *     T  + LSN                             commits of a coalescing round, by the last one's LSN
  *
  * One segment's keys of one kind are a contiguous range; a page's versions and records are too, in the order of time.
  */
@@ -23,6 +24,7 @@ export const KIND = {
   chunk: 0x4c,
   page: 0x50,
   garbage: 0x47,
+  commits: 0x54,
 } as const;
 export type KeyKind = keyof typeof KIND;
 const KIND_OF_BYTE = new Map<number, KeyKind>(
@@ -49,6 +51,7 @@ export class SegmentKeys {
       chunk: prefix('chunk'),
       page: prefix('page'),
       garbage: prefix('garbage'),
+      commits: prefix('commits'),
     };
   }
 
@@ -105,6 +108,15 @@ export class SegmentKeys {
 
   garbageBelow(lsn: Lsn): KvRange {
     return { gte: withLsn(this.prefixes.garbage, 0 as Lsn), lt: withLsn(this.prefixes.garbage, lsn) };
+  }
+
+  commits(lastLsn: Lsn): Uint8Array {
+    return withLsn(this.prefixes.commits, lastLsn);
+  }
+
+  /** Entries of the commit index whose last commit is at fromLsn ≤ LSN ≤ toLsn. */
+  commitsBetween(fromLsn: Lsn, toLsn: Lsn = MAX_LSN): KvRange {
+    return { gte: this.commits(fromLsn), lt: after(this.commits(toLsn)) };
   }
 
   private pageEntry(page: PageNumber, lsn: Lsn, kind: number): Uint8Array {

@@ -15,6 +15,7 @@ import type { NodeId } from '../../src/log/lsn.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import { onAppend } from './append.ts';
+import { onFindCommit } from './commit-index.ts';
 import { coalesceRound, freshenPages, isBacklogFull, isRoundDue } from './coalesce.ts';
 import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
@@ -259,6 +260,9 @@ export class StorageNodeCore implements NodeContext {
         return;
       case 'install':
         onInstall(this, { to, body: request.body });
+        return;
+      case 'findCommit':
+        onFindCommit(this, { to, body: request.body });
         return;
       case 'pullRecords':
         onPullRecords(this, { to, body: request.body });

@@ -118,6 +118,8 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
       };
     case 'exchangeMemory':
       return { method, body: { incarnation, asks: null, recalls: null, refusal: because } };
+    case 'findCommit':
+      return { method, body: { lsn: NO_LSN, commitTimeMicros: 0, refusal: because } };
     case 'status':
       return {
         method,

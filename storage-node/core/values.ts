@@ -9,12 +9,13 @@ import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
 import { packStrict, unpackStrict } from '../../src/base/strict-msgpack.ts';
 import type { Crc32 } from '../../src/env/env.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
-import type { Lsn } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 
 const BUNDLE_FORMAT: Format = { what: 'page bundle', tag: 0x41, version: 1 };
 const IMAGE_FORMAT: Format = { what: 'page image', tag: 0x42, version: 1 };
 const PROGRESS_FORMAT: Format = { what: 'segment progress', tag: 0x43, version: 1 };
 const ROUND_FORMAT: Format = { what: 'coalescing round', tag: 0x44, version: 1 };
+const COMMITS_FORMAT: Format = { what: 'commit index entry', tag: 0x45, version: 1 };
 
 const IS_RECORD = 1;
 const IS_KEPT = 2;
@@ -48,6 +49,12 @@ export interface Progress {
   readonly highestPage: number;
   /** Where the oldest remembered coalescing round began: the chain of rounds is unbroken only if it starts there. */
   readonly roundsFrom: Lsn;
+}
+
+/** When the MTR that ends at `lsn` was committed, by its writer's stamp. */
+export interface Commit {
+  readonly lsn: Lsn;
+  readonly commitTimeMicros: number;
 }
 
 export class ValueCodec {
@@ -128,6 +135,31 @@ export class ValueCodec {
   decodeRound(key: Uint8Array, value: Uint8Array): Lsn {
     const fields = arrayField(openEnvelope(ROUND_FORMAT, value, this.boundTo(key)), ROUND_FORMAT);
     return numberField(fields[0], ROUND_FORMAT) as Lsn;
+  }
+
+  /** Commits in LSN order, at least one; differences, so that one takes about five bytes. */
+  encodeCommits(key: Uint8Array, commits: readonly Commit[]): Uint8Array {
+    const fields: number[] = [];
+    let before: Commit = { lsn: NO_LSN, commitTimeMicros: 0 };
+    for (const commit of commits) {
+      fields.push(commit.lsn - before.lsn, commit.commitTimeMicros - before.commitTimeMicros);
+      before = commit;
+    }
+    return sealEnvelope(COMMITS_FORMAT, fields, this.boundTo(key));
+  }
+
+  decodeCommits(key: Uint8Array, value: Uint8Array): readonly Commit[] {
+    const fields = arrayField(openEnvelope(COMMITS_FORMAT, value, this.boundTo(key)), COMMITS_FORMAT);
+    if (fields.length < 2 || fields.length % 2 !== 0) throw malformed(COMMITS_FORMAT);
+    const commits: Commit[] = [];
+    let lsn: number = NO_LSN;
+    let commitTimeMicros = 0;
+    for (let at = 0; at < fields.length; at += 2) {
+      lsn += numberField(fields[at], COMMITS_FORMAT);
+      commitTimeMicros += numberField(fields[at + 1], COMMITS_FORMAT);
+      commits.push({ lsn: lsn as Lsn, commitTimeMicros });
+    }
+    return commits;
   }
 
   private boundTo(key: Uint8Array): Crc32 {

@@ -3,7 +3,7 @@
  * at the end every acknowledged row must be there.
  */
 import type { Client } from '@libsql/client';
-import { connect } from './clients.ts';
+import { connect } from './workload/connection.ts';
 import { percentile } from './report.ts';
 
 export interface PhaseFigures {

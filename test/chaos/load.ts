@@ -1,21 +1,19 @@
 /**
- * The load of a trial, as the rest of the harness sees it: clients that write and read through all faults, that know what they were promised,
- * and that judge at the end whether it was kept.
+ * The load of a trial, as the rest of the harness sees it: clients that write and read through all faults and note in a history what they did and were
+ * told. At the end everything is looked at once more, and the checkers judge the history (test/checkers).
  */
-import type { Client } from '@libsql/client';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type History, HistoryRecorder } from '../checkers/history.ts';
+import { judge } from '../checkers/judge.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
-import {
-  ACCOUNTS,
-  balanceIn,
-  connect,
-  LEDGER_PARTS,
-  OPENING_BALANCE,
-  Reader,
-  SCHEMA,
-  Writer,
-} from './clients.ts';
-import { Ledger } from './ledger.ts';
+import { Reader, Writer } from './workload/client.ts';
+import { connect } from './workload/connection.ts';
+import { lookAtEverything } from './workload/last-look.ts';
+import { OPENING_BALANCES, SCHEMA } from './workload/objects.ts';
+import { Numbers } from './workload/wishes.ts';
+
+/** For what clients gave up waiting for, and may still happen: their requests have ended, or end with the connection. */
+const SETTLE_MS = 500;
 
 export interface LoadOptions {
   readonly urls: readonly string[];
@@ -43,9 +41,11 @@ export interface Judgement {
 
 export class Load {
   readonly #options: LoadOptions;
-  readonly #ledger = new Ledger();
+  readonly #recorder = new HistoryRecorder(OPENING_BALANCES);
+  readonly #writers: readonly Writer[];
   readonly #readers: readonly Reader[];
   readonly #clients: readonly Promise<void>[];
+  readonly #codes: Record<string, number> = {};
   #isOver = false;
 
   static async start(options: LoadOptions): Promise<Load> {
@@ -58,23 +58,29 @@ export class Load {
   private constructor(options: LoadOptions) {
     const { urls, seed, writers = 6, readers = 3, tell, report } = options;
     this.#options = options;
+    const numbers = new Numbers();
     const optionsOf = (id: number) => ({
-      id,
+      name: `${id}`,
       urls,
+      usesSockets: id % 3 === 1,
       random: new SeededRandom(seed * 1_000 + id),
-      ledger: this.#ledger,
+      numbers,
+      recorder: this.#recorder,
       report,
       tell,
+      countCode: (code: string) => {
+        this.#codes[code] = (this.#codes[code] ?? 0) + 1;
+      },
       isOver: () => this.#isOver,
     });
+    this.#writers = Array.from({ length: writers }, (_, id) => new Writer(optionsOf(id)));
     this.#readers = Array.from({ length: readers }, (_, i) => new Reader(optionsOf(writers + i)));
-    const all = [...Array.from({ length: writers }, (_, id) => new Writer(optionsOf(id))), ...this.#readers];
-    this.#clients = all.map((client) => client.run());
+    this.#clients = [...this.#writers, ...this.#readers].map((client) => client.run());
   }
 
   /** Transactions acknowledged so far, of each client that writes. */
   acknowledged(): readonly number[] {
-    return this.#ledger.clients.map((_, client) => this.#ledger.bounds(client).least);
+    return this.#writers.map((writer) => writer.acknowledged);
   }
 
   get readers(): number {
@@ -83,7 +89,7 @@ export class Load {
 
   /** Reads answered so far. */
   answered(): number {
-    return this.#readers.reduce((sum, reader) => sum + reader.looks, 0);
+    return this.#readers.reduce((sum, reader) => sum + reader.acknowledged, 0);
   }
 
   /** Ends the clients without a judgement. */
@@ -94,69 +100,43 @@ export class Load {
 
   /** Ends the clients, and looks at everything. */
   async judge(): Promise<Judgement> {
-    this.#isOver = true;
-    await Promise.all(this.#clients);
-    const { urls, report } = this.#options;
-    const ledger = this.#ledger;
-    const db = await whoeverServes(urls);
-    const { rows } = await db.execute(
-      'SELECT client, number, count(*) AS parts, count(DISTINCT part) AS different FROM ledger GROUP BY client, number',
-    );
-    const found = new Map(rows.map((row) => [`${row.client}/${row.number}`, Number(row.parts)]));
-    const { rows: counts } = await db.execute('SELECT client, n FROM progress');
-    const [lost, invented, duplicated]: [string[], string[], string[]] = [[], [], []];
-    for (const [client, outcomes] of ledger.clients.entries()) {
-      let there = 0;
-      for (const [number, outcome] of outcomes.entries()) {
-        const name = `${client}/${number}`;
-        const parts = found.get(name) ?? 0;
-        found.delete(name);
-        if (parts > 0) there += 1;
-        if (outcome === 'pending') report(`transaction ${name} never ended`);
-        if (outcome === 'acknowledged' && parts !== LEDGER_PARTS) lost.push(name);
-        if (outcome === 'refused' && parts > 0) invented.push(name);
-        if (parts !== 0 && parts !== LEDGER_PARTS)
-          report(`transaction ${name} has ${parts} of ${LEDGER_PARTS} rows`);
-      }
-      const applied = Number(counts.find((row) => Number(row.client) === client)?.n ?? 0);
-      for (let extra = there; extra < applied; extra += 1) duplicated.push(`of client ${client}`);
-      if (applied < there) report(`client ${client} counted ${applied} of its ${there} transactions`);
-    }
-    invented.push(...found.keys());
-    for (const name of lost) report(`transaction ${name} was acknowledged and is lost`);
-    for (const name of duplicated) report(`a transaction ${name} was applied twice`);
-    for (const name of invented)
-      report(`transaction ${name} is there although it was refused, or never made`);
-    const { rows: totals } = await db.execute('SELECT sum(balance) AS total FROM account');
-    if (balanceIn(totals[0]) !== ACCOUNTS * OPENING_BALANCE)
-      report(`the balance is ${balanceIn(totals[0])} at the end`);
-    const { rows: integrity } = await db.execute('PRAGMA integrity_check');
-    for (const row of integrity)
-      if (row.integrity_check !== 'ok') report(`integrity: ${row.integrity_check}`);
-    db.close();
+    const history = await this.history();
+    const { violations, counts } = judge(history);
+    for (const { rule, message } of violations) this.#options.report(`${rule}: ${message}`);
+    const found = (...rules: readonly string[]): number =>
+      violations.filter(({ rule }) => rules.includes(rule)).length;
     return {
-      acknowledged: ledger.count('acknowledged'),
-      refused: ledger.count('refused'),
-      unknown: ledger.count('unknown'),
+      acknowledged: this.acknowledged().reduce((sum, count) => sum + count, 0),
+      refused: counts.failed,
+      unknown: counts.unknown,
       reads: this.answered(),
-      lost: lost.length,
-      duplicated: duplicated.length,
-      invented: invented.length,
-      codes: Object.fromEntries(ledger.codes),
+      lost: found('ledger: lost', 'ledger: torn'),
+      duplicated: found('ledger: twice'),
+      invented: found('ledger: invented', 'ledger: rejected', 'registers: invented'),
+      codes: this.#codes,
     };
+  }
+
+  /** Ends the clients; the last look is part of what they saw. */
+  async history(): Promise<History> {
+    await this.abandon();
+    await sleep(SETTLE_MS);
+    this.#recorder.settle(performance.now());
+    const touched = keysOf(this.#recorder.history());
+    // Twice: what is there once has to stay.
+    for (let look = 1; look <= 2; look += 1)
+      await lookAtEverything({ ...this.#options, touched, recorder: this.#recorder });
+    return this.#recorder.history();
   }
 }
 
-async function whoeverServes(urls: readonly string[]): Promise<Client> {
-  for (let attempt = 0; ; attempt += 1) {
-    const db = connect(urls[attempt % urls.length] as string, 30_000);
-    try {
-      await db.execute('SELECT 1 FROM account');
-      return db;
-    } catch (error) {
-      db.close();
-      if (attempt === 20) throw error;
-      await sleep(250);
+function keysOf({ transactions }: History): { readonly lists: Set<string>; readonly registers: Set<string> } {
+  const [lists, registers] = [new Set<string>(), new Set<string>()];
+  for (const { operations } of transactions) {
+    for (const operation of operations) {
+      if (operation.kind === 'append' || operation.kind === 'read-list') lists.add(operation.key);
+      else if (operation.kind === 'write' || operation.kind === 'read-register') registers.add(operation.key);
     }
   }
+  return { lists, registers };
 }

@@ -5,6 +5,8 @@
 import { parseArgs } from 'node:util';
 import { runZones } from './commands/az.ts';
 import { runMayhem } from './commands/mayhem.ts';
+import { runNetwork } from './commands/network.ts';
+import { runRollbacks } from './commands/rollback.ts';
 import { runSlow } from './commands/slow.ts';
 import { runZombies } from './commands/zombie.ts';
 import { type CommandContext, lastLine, type Report, writeReport } from './report.ts';
@@ -33,6 +35,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'az --rounds N',
     does: 'a zone goes away, then one more node: how long clients wait, at each step',
     run: (context, { rounds }) => runZones(context, rounds ?? 6),
+  },
+  network: {
+    usage: 'network --rounds N',
+    does: 'cables pulled and ways cut, one direction or both',
+    run: (context, { rounds }) => runNetwork(context, rounds ?? 8),
+  },
+  rollback: {
+    usage: 'rollback --rounds N',
+    does: 'nodes that come back with an old disk, just when all depends on them',
+    run: (context, { rounds }) => runRollbacks(context, rounds ?? 4),
   },
   slow: {
     usage: 'slow --nodes N --minutes M',
@@ -87,7 +99,6 @@ async function main(): Promise<number> {
       minutes: number('minutes', values.minutes),
     });
     for (const what of report.skipped) process.stderr.write(`SKIPPED: ${what}\n`);
-    for (const violation of report.violations) process.stderr.write(`VIOLATION: ${violation}\n`);
     if (values.json !== undefined) writeReport(values.json, report);
     process.stdout.write(`${lastLine(report, performance.now() - startedMs)}\n`);
     return report.violations.length === 0 ? 0 : 1;

@@ -5,8 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@libsql/client';
-import { codeOf, connect } from './clients.ts';
-import { isRefusal } from './ledger.ts';
+import { codeOf, connect, isRefusal } from './workload/connection.ts';
 
 /** Longer than any pause. */
 const ANSWER_TIMEOUT_MS = 20_000;

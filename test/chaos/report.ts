@@ -96,7 +96,8 @@ export function tellTrial(console: Console, what: string, trial: TrialResult): v
     console.progress(`   ${times} × ${complaint}`);
   for (const event of trial.story) console.progress(`   ${event}`);
   console.progress(`   told: ${JSON.stringify(trial.codes)}`);
-  for (const violation of trial.violations) console.progress(`   VIOLATION ${violation}`);
+  for (const violation of trial.violations.slice(0, 20)) console.progress(`   VIOLATION ${violation}`);
+  if (trial.violations.length > 20) console.progress(`   … and ${trial.violations.length - 20} more`);
   if (trial.violations.length > 0) console.progress(`   data and logs: ${trial.directory}`);
 }
 

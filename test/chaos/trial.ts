@@ -62,7 +62,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
   const cluster = await RealCluster.start(variety(random, options));
   const violations: string[] = [];
   const report = (violation: string): void => {
-    if (violations.length < MAX_VIOLATIONS) violations.push(violation);
+    if (violations.length < MAX_VIOLATIONS && !violations.includes(violation)) violations.push(violation);
   };
   const stage = new Stage({ cluster, power: options.power ?? null, report, signal });
   const recoveriesMs: number[] = [];

@@ -100,7 +100,7 @@ async function open(name: string): Promise<OpenVolume> {
   });
   return openVolume({
     takenOver,
-    cluster: directory.cluster,
+    cluster: () => directory.cluster,
     links,
     clock: nodeClock,
     timers: nodeTimers,

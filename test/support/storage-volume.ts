@@ -91,7 +91,7 @@ export class TestVolume {
   write(
     page: number,
     fill: number,
-    { image = false, offset = (fill * 37) % 4000, length = 1 + (fill % 23) } = {},
+    { image = false, offset = (fill * 37) % 4000, length = 1 + (fill % 23), isCpl = true } = {},
   ): TestRecord {
     const pageNumber = page as PageNumber;
     const base = image
@@ -106,7 +106,13 @@ export class TestVolume {
     const pg = pgOfPage(pageNumber, this.pgPages);
     const lsn = toLsn(this.nextLsn++);
     const record = sealRecord(
-      { ...change, lsn, prevLsn: this.tail(pg, (lsn - 1) as Lsn), isCpl: true, commitTimeMicros: lsn },
+      {
+        ...change,
+        lsn,
+        prevLsn: this.tail(pg, (lsn - 1) as Lsn),
+        isCpl,
+        commitTimeMicros: isCpl ? lsn * 10 : 0,
+      },
       recordContext(this.volume, pg, this.epoch, nodeCrc32),
       nodeCrc32,
     );

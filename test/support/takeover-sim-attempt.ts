@@ -25,6 +25,7 @@ export const SIM_CLUSTER: ClusterValue = {
   format: REGISTER_FORMAT,
   clusterId: 'sim-cluster',
   nodes: NODES,
+  draining: [],
   constants: { lal: LAL, leaseTermMs: LEASE_TERM_MS, defaultPgPages: PG_PAGES },
 };
 

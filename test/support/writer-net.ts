@@ -12,11 +12,14 @@ import type { Epoch } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PageNumber, PgIndex, RunId, VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr, RedoRecord } from '../../src/log/record.ts';
 import type { AppendReply, AppendRequest, InstallRequest, Refusal } from '../../src/messages/messages.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { decodeManifest } from '../../src/register/codec.ts';
 import type { ClusterValue, ManifestValue } from '../../src/register/values.ts';
 
 export const VOLUME = 'vol0000000000001' as VolumeId;
 export const NODES = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'] as NodeId[];
+/** Nodes of the cluster that hold nothing of the volume at first. */
+export const SPARES = ['az1-c', 'az2-c', 'az3-c'] as NodeId[];
 export const EPOCH: Epoch = { number: 7, writerId: 'writer7' };
 export const OLD_EPOCH: Epoch = { number: 6, writerId: 'writer6' };
 export const NEWER_EPOCH: Epoch = { number: 8, writerId: 'writer8' };
@@ -28,17 +31,25 @@ export interface NetOptions {
   readonly limits?: Partial<WriterLimits>;
   /** Nodes whose install the take-over did not see. */
   readonly notInstalled?: readonly NodeId[];
+  readonly spares?: readonly NodeId[];
+  /** The members that are to follow in PG 0, as a take-over in the middle of a change finds it. */
+  readonly proposed?: readonly NodeId[];
 }
 
 /** First LSN of the head run; the parent run was closed at 30. */
 export const HEAD_FIRST = 1_001 as Lsn;
 export const CLOSED_AT = 30 as Lsn;
 
-export function clusterValue(lal = 1_000): ClusterValue {
+export function clusterValue(lal = 1_000, spares: readonly NodeId[] = []): ClusterValue {
   return {
     format: 1,
     clusterId: 'cluster000000001',
-    nodes: NODES.map((nodeId) => ({ nodeId, az: nodeId.slice(0, 3), address: `${nodeId}:1` })),
+    nodes: [...NODES, ...spares].map((nodeId) => ({
+      nodeId,
+      az: nodeId.slice(0, 3),
+      address: `${nodeId}:1`,
+    })),
+    draining: [],
     constants: { lal, leaseTermMs: 500, defaultPgPages: 8 },
   };
 }
@@ -81,7 +92,13 @@ export function manifestValue(pgPages = 8, pgCount = 1): ManifestValue {
 
 export function takenOverValue(options: NetOptions = {}): TakenOver {
   const { pgPages = 8, pgCount = 1, notInstalled = [] } = options;
-  const manifest = manifestValue(pgPages, pgCount);
+  const committed = manifestValue(pgPages, pgCount);
+  const pgs = committed.pgs.map((config) =>
+    config.pg === 0 && options.proposed !== undefined
+      ? { ...config, configVersion: 2, proposed: options.proposed }
+      : config,
+  );
+  const manifest = { ...committed, pgs };
   const tails = manifest.runs[0]!.closingTails!;
   return {
     name: { format: 1, name: 'main', volume: VOLUME, registerMembers: NODES },
@@ -139,8 +156,11 @@ export class PretendedNode {
   readonly segments = new Map<PgIndex, PretendedSegment>();
   readonly inbox: AppendRequest[] = [];
   readonly outbox: AppendReply[] = [];
-  readonly installs: InstallRequest[] = [];
+  readonly installs: { readonly version: number; readonly request: InstallRequest }[] = [];
   incarnation = 1;
+  isHydrated = true;
+  /** Installed configuration of each PG. */
+  readonly configs = new Map<PgIndex, number>();
   isUp = false;
   /** Says no to every append while set. */
   refusal: Refusal | null = null;
@@ -160,6 +180,10 @@ export class PretendedNode {
     return segment;
   }
 
+  configOf(pg: PgIndex): number {
+    return this.configs.get(pg) ?? 1;
+  }
+
   /** Takes the oldest message in; the answer waits in the outbox. */
   takeOne(): boolean {
     const request = this.inbox.shift();
@@ -170,9 +194,13 @@ export class PretendedNode {
       pg,
       epoch,
       incarnation: String(this.incarnation),
-      hydrated: true,
-      configVersion: request.configVersion,
+      hydrated: this.isHydrated,
+      configVersion: this.configOf(pg),
     };
+    if (request.configVersion < this.configOf(pg)) {
+      this.outbox.push({ ...base, scl: 0 as Lsn, refusal: refusalOf('STALE_CONFIG') });
+      return true;
+    }
     if (this.refusal !== null) {
       this.outbox.push({ ...base, scl: 0 as Lsn, refusal: this.refusal });
       return true;
@@ -199,11 +227,12 @@ export class WriterNet {
     const takenOver = takenOverValue(options);
     this.writer = new VolumeWriter({
       takenOver,
-      cluster: clusterValue(options.lal),
+      cluster: () => clusterValue(options.lal, options.spares),
       crc32: nodeCrc32,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
-    for (const nodeId of NODES) this.nodes.set(nodeId, new PretendedNode(nodeId, takenOver.tails));
+    for (const nodeId of [...NODES, ...(options.spares ?? [])])
+      this.nodes.set(nodeId, new PretendedNode(nodeId, takenOver.tails));
   }
 
   node(nodeId: NodeId): PretendedNode {
@@ -217,7 +246,7 @@ export class WriterNet {
   }
 
   upAll(except: readonly NodeId[] = []): void {
-    for (const nodeId of NODES) if (!except.includes(nodeId)) this.up(nodeId);
+    for (const nodeId of this.nodes.keys()) if (!except.includes(nodeId)) this.up(nodeId);
   }
 
   up(nodeId: NodeId): void {
@@ -258,7 +287,7 @@ export class WriterNet {
     return true;
   }
 
-  deliverAll(nodeIds: readonly NodeId[] = NODES): void {
+  deliverAll(nodeIds: readonly NodeId[] = [...this.nodes.keys()]): void {
     let moved = true;
     while (moved) {
       moved = false;
@@ -269,21 +298,24 @@ export class WriterNet {
   /** All outstanding installs of the node succeed. */
   install(nodeId: NodeId): void {
     const node = this.node(nodeId);
-    for (const { pg, manifest } of node.installs.splice(0)) {
-      const isNamed = pg < decodeManifest(manifest).pgs.length;
+    for (const { version, request } of node.installs.splice(0)) {
+      const { pg } = request;
+      const config = decodeManifest(request.manifest).pgs[pg];
+      const isNamed = config !== undefined && QuorumSet.of(config).has(nodeId);
+      if (isNamed) node.configs.set(pg, config.configVersion);
       const reply = {
         installed: isNamed,
         scl: node.segment(pg).scl,
         incarnation: String(node.incarnation),
         refusal: null,
-        hydrated: true,
+        hydrated: node.isHydrated,
       };
-      this.step({ kind: 'install-reply', node: nodeId, pg, reply });
+      this.step({ kind: 'install-reply', node: nodeId, pg, version, reply });
     }
   }
 
   installAll(): void {
-    for (const nodeId of NODES) this.install(nodeId);
+    for (const nodeId of this.nodes.keys()) this.install(nodeId);
   }
 
   commitManifest(): void {
@@ -303,7 +335,12 @@ export class WriterNet {
     const pgs =
       refusal !== null
         ? []
-        : [...node.segments].map(([pg, { scl }]) => ({ pg, scl, verified, configVersion: 1 }));
+        : [...node.segments].map(([pg, { scl }]) => ({
+            pg,
+            scl,
+            verified: verified && node.isHydrated,
+            configVersion: node.configOf(pg),
+          }));
     const grant = { volume: VOLUME, epoch, granted: true, pgs, refusal };
     this.step({ kind: 'heartbeat-reply', node: nodeId, incarnation: String(node.incarnation), grant });
   }
@@ -316,7 +353,7 @@ export class WriterNet {
         if (this.node(effect.node).isUp) this.node(effect.node).inbox.push(effect.request);
         return;
       case 'install':
-        this.node(effect.node).installs.push(effect.request);
+        this.node(effect.node).installs.push(effect);
         return;
       case 'commit-manifest':
         this.proposals.push(effect);

@@ -32,6 +32,7 @@ export const WIRE_METHODS: Readonly<
   install: { name: 'Install', isStream: false },
   pullRecords: { name: 'PullRecords', isStream: false },
   exchangeMemory: { name: 'ExchangeMemory', isStream: false },
+  findCommit: { name: 'FindCommit', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

@@ -213,7 +213,13 @@ export class SimComputeNode {
       timeoutMs: TAKE_OVER_TIMEOUT_MS,
     });
     oracle.onTakenOver(takenOver);
-    const log = openVolume({ ...common, takenOver, cluster, links, commitTimeoutMs: COMMIT_TIMEOUT_MS });
+    const log = openVolume({
+      ...common,
+      takenOver,
+      cluster: () => directory.cluster,
+      links,
+      commitTimeoutMs: COMMIT_TIMEOUT_MS,
+    });
     const engine = new ModelEngine({
       volume: log,
       process: this.process,

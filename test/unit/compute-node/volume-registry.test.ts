@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Engine } from '../../../compute-node/engine/api.ts';
-import type { OpenVolume } from '../../../compute-node/volume/open-volume.ts';
+import type { AdministeredVolume } from '../../../compute-node/volume/open-volume.ts';
 import { type OpenedVolume, VolumeRegistry } from '../../../compute-node/volume-registry.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
@@ -23,7 +23,7 @@ function registryOf(openings: Opening[], maxOpenVolumes = 10): VolumeRegistry {
       return {
         name,
         engine: engine as unknown as Engine,
-        log: log as unknown as OpenVolume,
+        log: log as unknown as AdministeredVolume,
       } satisfies OpenedVolume;
     },
   });

@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { type ClockReading, ReadLease } from '../../../compute-node/volume/lease.ts';
 import type { NodeId, PgIndex } from '../../../src/log/lsn.ts';
 import type { HeartbeatGrant } from '../../../src/messages/messages.ts';
+import { QuorumSet } from '../../../src/quorum/quorum-set.ts';
 import { EPOCH, NODES, OLD_EPOCH, refusalOf, VOLUME } from '../../support/writer-net.ts';
 
+const SIX = QuorumSet.of({ members: NODES, proposed: null });
 const TERM_MS = 500;
 /** What of a term is used: less the allowed difference of clock rates. */
 const USABLE_MS = 475;
@@ -21,7 +23,7 @@ const grant = (granted = true, scl = 0): HeartbeatGrant => ({
 });
 
 function leaseOf(...grants: readonly { node: number; sentAt: ClockReading; granted?: boolean }[]): ReadLease {
-  const lease = new ReadLease(EPOCH, NODES, TERM_MS);
+  const lease = new ReadLease(EPOCH, () => SIX, TERM_MS);
   for (const [i, { node, sentAt, granted = true }] of grants.entries()) {
     lease.onGrant(NODES[node]!, { sequence: i + 1, sentAt }, grant(granted));
   }
@@ -113,7 +115,7 @@ describe('a read lease', () => {
 
 describe('a confirmation', () => {
   it('is the greatest sequence that three of the six have answered', () => {
-    const lease = new ReadLease(EPOCH, NODES, TERM_MS);
+    const lease = new ReadLease(EPOCH, () => SIX, TERM_MS);
     const answer = (node: number, sequence: number) =>
       lease.onGrant(NODES[node]!, { sequence, sentAt: at(0) }, grant(false));
     answer(0, 11);

@@ -109,6 +109,7 @@ describe('a cluster', () => {
       format: REGISTER_FORMAT,
       clusterId: 'foreign',
       nodes: TEST_NODES,
+      draining: [],
       constants: { lal: 1, leaseTermMs: 1, defaultPgPages: 1 },
     } as const;
     const accept = {
@@ -245,7 +246,7 @@ describe('taking over', () => {
       toClose.push(links);
       const volume = openVolume({
         takenOver,
-        cluster: directory.cluster,
+        cluster: () => directory.cluster,
         links,
         random: nodeRandom,
         clock: nodeClock,

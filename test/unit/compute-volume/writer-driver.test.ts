@@ -80,7 +80,7 @@ async function cluster(setting: Setting = {}) {
     });
     const volume = openVolume({
       takenOver,
-      cluster: directory.cluster,
+      cluster: () => directory.cluster,
       ...common,
       crc32: nodeCrc32,
       ...options,

@@ -139,7 +139,8 @@ function run(net: WriterNet, twin: DumbTwin, op: Op): void {
       return;
     case 'install': {
       const target = net.node(NODES[op.node]!);
-      for (const { pg } of target.installs) {
+      for (const { request } of target.installs) {
+        const { pg } = request;
         twin.heard(pg, target.nodeId, String(target.incarnation), target.segment(pg).scl);
       }
       net.install(target.nodeId);

