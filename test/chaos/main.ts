@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { runZones } from './commands/az.ts';
+import { runDisks } from './commands/disks.ts';
 import { runMayhem } from './commands/mayhem.ts';
 import { runNetwork } from './commands/network.ts';
 import { runRollbacks } from './commands/rollback.ts';
@@ -45,6 +46,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'rollback --rounds N',
     does: 'nodes that come back with an old disk, just when all depends on them',
     run: (context, { rounds }) => runRollbacks(context, rounds ?? 4),
+  },
+  disks: {
+    usage: 'disks --rounds N',
+    does: 'disks that are full, disks whose writes and syncs fail',
+    run: (context, { rounds }) => runDisks(context, rounds ?? 7),
   },
   slow: {
     usage: 'slow --nodes N --minutes M',

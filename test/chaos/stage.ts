@@ -135,6 +135,16 @@ export class Stage {
     if (!options.notices) await this.#power.cut(names);
   }
 
+  /** Waits for it, and kills it when it does not; false then. */
+  async endsByItself(name: ProcessName, limitMs: number): Promise<boolean> {
+    this.#killed.add(name);
+    if (!this.cluster.isRunning(name)) return true;
+    const { ended, kill } = this.cluster.letEnd(name);
+    const endedInTime = await Promise.race([ended.then(() => true), sleep(limitMs, false)]);
+    if (!endedInTime) await kill();
+    return endedInTime;
+  }
+
   async start(name: ProcessName): Promise<void> {
     this.tell(`start ${name}`);
     if (!isCompute(name)) await this.#power?.restore(name);
