@@ -56,6 +56,7 @@ export function engineLimits(config: Partial<ComputeNodeConfig>): EngineLimits {
     maxTransactionBytes: config.maxTransactionBytes ?? 256 * MIB,
     statementTimeoutMs: config.statementTimeoutMs ?? 0,
     busyTimeoutMs: config.busyTimeoutMs ?? 5_000,
+    writableTimeoutMs: config.commitTimeoutMs ?? DEFAULT_COMMIT_TIMEOUT_MS,
     transactionTimeoutMs: config.transactionTimeoutMs ?? 300_000,
     maxRowBytes: 64 * MIB,
     maxSqlBytes: 4 * MIB,

@@ -158,6 +158,8 @@ export interface EngineLimits {
   readonly statementTimeoutMs: number;
   /** How long a writer waits for the volume's writer lock before SQLITE_BUSY. */
   readonly busyTimeoutMs: number;
+  /** How long a writer waits for a volume that takes no writes before NO_QUORUM. */
+  readonly writableTimeoutMs: number;
   /** Longest a transaction may stay open in all. */
   readonly transactionTimeoutMs: number;
   readonly maxRowBytes: number;

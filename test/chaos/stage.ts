@@ -135,14 +135,26 @@ export class Stage {
     if (!options.notices) await this.#power.cut(names);
   }
 
-  /** Waits for it, and kills it when it does not; false then. */
-  async endsByItself(name: ProcessName, limitMs: number): Promise<boolean> {
+  /** `act` may make the process end, which it must do by itself then. Resolves to what became of it. */
+  async mayEnd(
+    name: ProcessName,
+    limitMs: number,
+    act: () => Promise<boolean>,
+  ): Promise<'runs on' | 'ended' | 'would not end'> {
+    const { ended, kill, keep } = this.cluster.letEnd(name);
+    try {
+      if (!(await act())) {
+        keep();
+        return 'runs on';
+      }
+    } catch (error) {
+      await kill();
+      throw error;
+    }
     this.#killed.add(name);
-    if (!this.cluster.isRunning(name)) return true;
-    const { ended, kill } = this.cluster.letEnd(name);
-    const endedInTime = await Promise.race([ended.then(() => true), sleep(limitMs, false)]);
-    if (!endedInTime) await kill();
-    return endedInTime;
+    const isEnded = await Promise.race([ended.then(() => true), sleep(limitMs, false)]);
+    await kill();
+    return isEnded ? 'ended' : 'would not end';
   }
 
   async start(name: ProcessName): Promise<void> {

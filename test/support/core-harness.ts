@@ -24,6 +24,7 @@ export const testLimits: EngineLimits = {
   maxTransactionBytes: 64 * MIB,
   statementTimeoutMs: 0,
   busyTimeoutMs: 1_000,
+  writableTimeoutMs: 5_000,
   transactionTimeoutMs: 60_000,
   maxRowBytes: 16 * MIB,
   maxSqlBytes: MIB,
@@ -89,7 +90,6 @@ export class CoreHarness {
       limits,
       headLsn: volume.headLsn,
       databaseName: 'test',
-      writableTimeoutMs: 5_000,
     });
   }
 

@@ -35,6 +35,14 @@ export interface Place {
   readonly command?: readonly string[];
 }
 
+/** A process that may end by itself. */
+export interface Ending {
+  readonly ended: Promise<void>;
+  readonly kill: () => Promise<void>;
+  /** It runs, and is to run on. */
+  readonly keep: () => void;
+}
+
 /** Those told to end, or that may end by themselves. */
 const signalled = new WeakSet<ChildProcess>();
 
@@ -114,7 +122,7 @@ export class RealCluster {
   }
 
   /** From now on the process may end by itself, and counts as not running: its disk or its power is being taken away. */
-  letEnd(name: string): { readonly kill: () => Promise<void>; readonly ended: Promise<void> } {
+  letEnd(name: string): Ending {
     const child = this.#running(name);
     this.#processes.delete(name);
     signalled.add(child);
@@ -123,7 +131,13 @@ export class RealCluster {
       child.kill('SIGKILL');
       await ended;
     };
-    return { kill, ended };
+    const keep = (): void => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        this.crashes.push(`${name} (when it need not)`);
+      signalled.delete(child);
+      this.#processes.set(name, child);
+    };
+    return { kill, keep, ended };
   }
 
   async killAll(): Promise<void> {

@@ -46,7 +46,6 @@ export interface CoreOptions {
   readonly headLsn: Lsn;
   readonly databaseName: string;
   /** How long a write waits for a volume that takes none. */
-  readonly writableTimeoutMs: number;
 }
 
 export interface CoreStatistics {
@@ -122,7 +121,6 @@ export class EngineCore {
     this.#programEnvironment = {
       limits,
       writerLock: this.#writerLock,
-      writableTimeoutMs: options.writableTimeoutMs,
       nowMs: () => host.nowMs(),
       headLsn: () => this.#head,
       isWritable: () => this.#isWritable(),

@@ -7,7 +7,6 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { assert } from '../../../src/base/assert.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
-import { DEFAULT_COMMIT_TIMEOUT_MS } from '../../../src/base/limits.ts';
 import { SharedState } from '../shared-state.ts';
 import type { CheckSetup, FromWorker, PageAnswer, ToWorker, WorkerSetup } from '../worker-messages.ts';
 import { checkDatabase } from './check-database.ts';
@@ -90,7 +89,6 @@ async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
     limits: setup.limits,
     headLsn: setup.headLsn,
     databaseName: setup.databaseName,
-    writableTimeoutMs: DEFAULT_COMMIT_TIMEOUT_MS,
   });
   let timer: NodeJS.Timeout | null = null;
 

@@ -31,7 +31,6 @@ export interface ProgramEnvironment {
   readonly limits: EngineLimits;
   readonly writerLock: WriterLock<Connection>;
   /** How long a write waits for a volume that takes none. */
-  readonly writableTimeoutMs: number;
   nowMs(): number;
   headLsn(): number;
   /** False: registers the caller's task to be woken when it may have changed. */
@@ -279,13 +278,13 @@ export class Program {
   }
 
   *#awaitWritable(): Work {
-    const deadlineMs = this.#env.nowMs() + this.#env.writableTimeoutMs;
+    const deadlineMs = this.#env.nowMs() + this.#env.limits.writableTimeoutMs;
     while (!this.#env.isWritable()) {
       const wake = yield* this.#wait(deadlineMs);
       if (wake === 'late' && !this.#env.isWritable()) {
         throw failure(
           'NO_QUORUM',
-          `the volume has taken no writes for ${this.#env.writableTimeoutMs} ms: too few storage nodes answer; reads go on`,
+          `the volume has taken no writes for ${this.#env.limits.writableTimeoutMs} ms: too few storage nodes answer; reads go on`,
         );
       }
     }

@@ -14,12 +14,14 @@ import {
 } from '../report.ts';
 import { runSeries, violationsOf } from '../series.ts';
 import { type Stage, zoneOf } from '../stage.ts';
-import type { Trial } from '../trial.ts';
+import { SteadyReader } from '../steady-reader.ts';
 
 /** Without a zone every client must be served again within it. */
 const ZONE_LIMIT_MS = 2_000;
 /** After this, a write acknowledged with three nodes alone would be a lie. */
 const SETTLE_MS = 300;
+/** With three nodes left reads go on. */
+const READ_GAP_LIMIT_MS = 2_000;
 const ROUNDS_PER_TRIAL = 6;
 
 const WAYS = ['kill', 'stop', 'unplug'] as const;
@@ -30,7 +32,7 @@ export async function runZones(context: CommandContext, rounds: number): Promise
   const ways = missing === null ? WAYS : WAYS.filter((way) => way !== 'unplug');
   const withoutZoneMs: number[] = [];
   const repairedMs: number[] = [];
-  const firstReadMs: number[] = [];
+  const readGapsMs: number[] = [];
   const trials = await runSeries(context, {
     rounds,
     roundsPerTrial: ROUNDS_PER_TRIAL,
@@ -49,13 +51,16 @@ export async function runZones(context: CommandContext, rounds: number): Promise
       await stage.sleep(random.below(1_000));
 
       const one = random.pick(STORAGE_NODES.filter((node) => !zone.includes(node)));
+      const reader = new SteadyReader(trial.urls);
       await takeAway(stage, null, [one], random.pick(['kill', 'stop'] as const));
-      firstReadMs.push(await readsGoOn(trial));
       await stage.sleep(SETTLE_MS);
       const acknowledged = sum(load.acknowledged());
       await stage.sleep(1_500 + random.below(3_000));
       if (sum(load.acknowledged()) > acknowledged) report('writes were acknowledged with three nodes alone');
-      await readsGoOn(trial);
+      const { longestGapMs } = await reader.finish();
+      readGapsMs.push(longestGapMs);
+      if (longestGapMs > READ_GAP_LIMIT_MS)
+        report(`with three nodes alive nobody could read for ${longestGapMs} ms`);
 
       stage.tell(`repair ${one}`);
       if (stage.paused.includes(one)) await stage.resume(one);
@@ -68,11 +73,11 @@ export async function runZones(context: CommandContext, rounds: number): Promise
   return {
     command: 'az',
     summary:
-      `${withoutZoneMs.length} zones lost from seed ${context.seed}: slowest client ${range(withoutZoneMs)}; one more node: first read ${range(firstReadMs)}; ` +
+      `${withoutZoneMs.length} zones lost from seed ${context.seed}: slowest client ${range(withoutZoneMs)}; one more node: longest without a read ${range(readGapsMs)}; ` +
       `repaired: slowest client ${range(repairedMs)}; ${outcomeText(trials)}`,
     skipped: missing === null ? [] : [`zones cut from the network: ${missing}`],
     violations: violationsOf(trials),
-    figures: { ...totals(trials), withoutZoneMs, firstReadMs, repairedMs, trials: trials.map(trialFigures) },
+    figures: { ...totals(trials), withoutZoneMs, readGapsMs, repairedMs, trials: trials.map(trialFigures) },
   };
 }
 
@@ -90,22 +95,6 @@ async function takeAway(
     case 'unplug':
       stage.tell(`unplug ${nodes.join(' ')}`);
       for (const node of nodes) await networks?.unplug(node);
-  }
-}
-
-/** Until a read was answered that began after now. */
-async function readsGoOn({ stage, load, report }: Trial): Promise<number> {
-  const startMs = performance.now();
-  // Each reader has one read under way: one more than there are readers began after now.
-  const enough = load.answered() + load.readers + 1;
-  for (;;) {
-    const tookMs = Math.round(performance.now() - startMs);
-    if (load.answered() >= enough) return tookMs;
-    if (tookMs > 5_000) {
-      report(`no read was answered in ${tookMs} ms with three nodes alive`);
-      return tookMs;
-    }
-    await stage.sleep(5);
   }
 }
 

@@ -3,7 +3,7 @@
  * a clear code where it takes the quorum, reads go on, another writer can take over, and all is well once there is room. A failed write or sync ends the
  * process: nothing is tried again, nothing is acknowledged.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { STORAGE_NODES, type StorageNodeName } from '../../support/real-cluster.ts';
 import { SmallDisks } from '../places/small-disks.ts';
 import { FailingCalls } from '../places/system-calls.ts';
@@ -17,6 +17,7 @@ import {
 } from '../report.ts';
 import { runSeries, violationsOf } from '../series.ts';
 import { COMPUTE_NODES } from '../stage.ts';
+import { SteadyReader } from '../steady-reader.ts';
 import type { Trial, TrialResult } from '../trial.ts';
 
 const ROUNDS_PER_TRIAL = 7;
@@ -24,6 +25,9 @@ const ROUNDS_PER_TRIAL = 7;
 const NOTICE_MS = 2_500;
 /** From the failed call to the end of the process. */
 const END_LIMIT_MS = 5_000;
+
+/** Syncs are rare. */
+const STRIKE_LIMIT_MS = 6_000;
 
 type Scene = (trial: Trial, disks: SmallDisks) => Promise<void>;
 
@@ -35,7 +39,7 @@ export async function runDisks(context: CommandContext, rounds: number): Promise
   const scenes: Scene[] = [];
   if (noDisks === null) scenes.push(oneFull, threeFull, allFull);
   if (noDisks === null && noCalls === null)
-    scenes.push(journalWriteFails, storeWriteFails, storeSyncFails, journalFull);
+    scenes.push(journalWriteFails, storeWriteFails, syncFails, journalFull);
   const counts: Record<string, number> = {};
   const trials: TrialResult[] = [];
   for (let first = 0; scenes.length > 0 && first < rounds; first += ROUNDS_PER_TRIAL) {
@@ -114,20 +118,20 @@ async function allFull(trial: Trial, disks: SmallDisks): Promise<void> {
 }
 
 function journalWriteFails(trial: Trial): Promise<void> {
-  return failing(trial, 'pwrite64', 'EIO');
+  return failing(trial, { calls: 'pwrite64', error: 'EIO' });
 }
 
 function journalFull(trial: Trial): Promise<void> {
-  return failing(trial, 'pwrite64', 'ENOSPC');
+  return failing(trial, { calls: 'pwrite64', error: 'ENOSPC' });
 }
 
-/** LevelDB's log and tables are written, the ring is written in place. */
+/** LevelDB's log; other writes of the process are its sockets'. */
 function storeWriteFails(trial: Trial): Promise<void> {
-  return failing(trial, 'write', 'EIO');
+  return failing(trial, { calls: 'write', error: 'EIO', in: /\/store\/.*\.log$/ });
 }
 
-function storeSyncFails(trial: Trial): Promise<void> {
-  return failing(trial, 'fdatasync', 'EIO');
+function syncFails(trial: Trial): Promise<void> {
+  return failing(trial, { calls: 'fsync,fdatasync', error: 'EIO' });
 }
 
 async function fill({ stage }: Trial, disks: SmallDisks, nodes: readonly StorageNodeName[]): Promise<void> {
@@ -143,31 +147,50 @@ async function empty({ stage }: Trial, disks: SmallDisks, nodes: readonly Storag
 }
 
 /** Nothing is acknowledged, and strong reads are answered, for a while. */
-async function withoutWrites({ stage, load, report }: Trial): Promise<void> {
+async function withoutWrites({ stage, load, urls, report }: Trial): Promise<void> {
   await stage.sleep(3_500);
-  const [acknowledged, answered] = [sum(load.acknowledged()), load.answered()];
+  const acknowledged = sum(load.acknowledged());
+  const reader = new SteadyReader(urls);
   await stage.sleep(1_500);
   if (sum(load.acknowledged()) > acknowledged)
     report('writes were acknowledged although three disks or more are full');
-  if (load.answered() === answered) report('no reads were answered while disks were full');
+  const { answers } = await reader.finish();
+  if (answers === 0) report('no reads were answered while disks were full');
 }
 
-async function failing({ stage, random, report }: Trial, call: string, error: string): Promise<void> {
+async function failing(
+  { stage, random, report }: Trial,
+  {
+    calls,
+    error,
+    in: files,
+  }: { readonly calls: string; readonly error: 'EIO' | 'ENOSPC'; readonly in?: RegExp },
+): Promise<void> {
   const node = random.pick(STORAGE_NODES);
-  stage.tell(`${call} of ${node} fails with ${error}`);
-  const calls = await FailingCalls.inject(stage.cluster.pid(node), call, error, 1 + random.below(5));
+  const what = `${calls} of ${node} fails with ${error}`;
+  stage.tell(what);
+  const pid = stage.cluster.pid(node);
+  const paths =
+    files === undefined ? {} : { files: (await openFiles(pid)).filter((file) => files.test(file)) };
+  const failing = await FailingCalls.inject(pid, { calls, error, first: 1 + random.below(5), ...paths });
   try {
-    for (let i = 0; i < 400 && !(await calls.hasStruck()); i += 1) await stage.sleep(10);
-    if (!(await calls.hasStruck())) {
-      stage.tell(`${node} made no such call`);
-      return;
-    }
-    if (!(await stage.endsByItself(node, END_LIMIT_MS)))
-      report(`${node} went on for ${END_LIMIT_MS} ms after a ${call} had failed with ${error}`);
+    const end = await stage.mayEnd(node, END_LIMIT_MS, async () => {
+      for (let waitedMs = 0; waitedMs < STRIKE_LIMIT_MS; waitedMs += 10) {
+        if (await failing.hasStruck()) return true;
+        await stage.sleep(10);
+      }
+      return false;
+    });
+    stage.tell(`${node}: ${end}`);
+    if (end === 'would not end') report(`${node} went on for ${END_LIMIT_MS} ms although ${what}`);
   } finally {
-    await calls.stop();
+    await failing.stop();
   }
-  await sleep(200);
+}
+
+async function openFiles(pid: number): Promise<string[]> {
+  const files = await readdir(`/proc/${pid}/fd`);
+  return Promise.all(files.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
 }
 
 function sum(counts: readonly number[]): number {

@@ -12,6 +12,16 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
+export interface Fault {
+  /** One, or several with commas between. */
+  readonly calls: string;
+  readonly error: 'EIO' | 'ENOSPC';
+  /** The first that fails, counted from now in each thread. */
+  readonly first: number;
+  /** Only calls on these. */
+  readonly files?: readonly string[];
+}
+
 export class FailingCalls {
   readonly #strace: ChildProcess;
   readonly #directory: string;
@@ -25,7 +35,11 @@ export class FailingCalls {
     }
     const victim = spawn('sleep', ['5']);
     try {
-      const failing = await FailingCalls.inject(victim.pid as number, 'pwrite64', 'EIO', 1);
+      const failing = await FailingCalls.inject(victim.pid as number, {
+        calls: 'pwrite64',
+        error: 'EIO',
+        first: 1,
+      });
       await failing.stop();
       return null;
     } catch (error) {
@@ -35,21 +49,13 @@ export class FailingCalls {
     }
   }
 
-  /** From the `first` call of `call` on, counted from now, in each thread. Resolves when strace watches all threads. */
-  static async inject(pid: number, call: string, error: string, first: number): Promise<FailingCalls> {
+  /** Resolves when strace watches all threads. */
+  static async inject(pid: number, fault: Fault): Promise<FailingCalls> {
     const directory = await mkdtemp(join(tmpdir(), 'tidemark-strace-'));
-    const fault = `inject=${call}:error=${error}:when=${first}+`;
-    const args = [
-      '-f',
-      '-p',
-      String(pid),
-      '-o',
-      join(directory, 'calls'),
-      '-e',
-      `trace=${call}`,
-      '-e',
-      fault,
-    ];
+    const { calls, error, first, files = [] } = fault;
+    const args = ['-f', '-p', String(pid), '-o', join(directory, 'calls'), '-e', `trace=${calls}`];
+    args.push('-e', `inject=${calls}:error=${error}:when=${first}+`);
+    for (const file of files) args.push('-P', file);
     const strace = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] });
     const failing = new FailingCalls(strace, directory);
     let said = '';

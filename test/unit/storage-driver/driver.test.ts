@@ -371,7 +371,7 @@ describe('storage node driver', () => {
     expect(paused).toEqual([true, false]);
   });
 
-  it('refuses appends, and appends only, while the disk is nearly full', async () => {
+  it('refuses appends, and appends only, while the disk is nearly full; not those of a take-over', async () => {
     const { core, driver, gauges, sent, lines } = await rig();
     gauges.isDiskNearlyFull = true;
     driver.onRequest(1, { method: 'append', body: appendRequest(7) });
@@ -380,9 +380,11 @@ describe('storage node driver', () => {
       { method: 'append', body: { incarnation: '1.test', refusal: { code: 'DISK_FULL' } } },
     ]);
     expect(core.kinds()).toEqual(['start', 'request']);
+    driver.onRequest(4, { method: 'append', body: { ...appendRequest(7), recovery: true } });
+    expect(core.kinds()).toEqual(['start', 'request', 'request']);
     gauges.isDiskNearlyFull = false;
     driver.onRequest(3, { method: 'append', body: appendRequest(7) });
-    expect(core.kinds()).toEqual(['start', 'request', 'request']);
+    expect(core.kinds()).toEqual(['start', 'request', 'request', 'request']);
     gauges.isDiskNearlyFull = true;
     await sleep(70);
     expect(lines.join('')).toMatch(/nearly full/);
