@@ -11,7 +11,7 @@ import type { VolumeId } from '../../src/log/lsn.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { ClusterValue, NameValue } from '../../src/register/values.ts';
 import { TakeOver, type TakeOverEffect, type TakeOverEvent } from '../volume/take-over.ts';
-import { originManifest } from '../volume/take-over-manifest.ts';
+import { type NewTerm, originManifest } from '../volume/take-over-manifest.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
 import { pause } from './pause.ts';
 import type { StorageNodeClients } from './registers.ts';
@@ -38,6 +38,8 @@ export interface TakeOverVolumeOptions {
   readonly computeId: string;
   /** Take the volume even from a live holder (failover, on somebody's word). */
   readonly force: boolean;
+  /** Backtrack: see TakeOverOptions. */
+  readonly rewindTo?: NewTerm['rewindTo'];
   readonly random: Random;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -122,6 +124,7 @@ function runAttempt(options: Options, epoch: Epoch, deadlineMs: number): Promise
       pgPages: cluster.constants.defaultPgPages,
       members: name.registerMembers,
     }),
+    rewindTo: options.rewindTo ?? null,
     crc32,
     timeoutMs: deadlineMs - clock.now().monotonicMs,
   });

@@ -8,9 +8,11 @@
  * 1. A run is opened at (where its parent was closed) + LAL + 1: its writer never allocated past VDL + LAL, so no LSN is ever
  *    given out twice, whatever ghosts a deposed writer left behind.
  * 2. An origin run is opened at its own first LSN, because no LSN of it was ever given out.
- * 3. Time is monotone over runs: a run opens with the last commit stamp known at its parent's closing.
+ * 3. Time is monotone over runs: a run opens later than the last commit stamp known at the closing before it, and its commits are later still.
+ *    So every time names one run: the last one opened by then.
  */
 import { assert } from '../../src/base/assert.ts';
+import { TidemarkError } from '../../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
 import { type Epoch, compareEpochs } from '../../src/log/epoch.ts';
 import {
@@ -23,8 +25,8 @@ import {
   toRunId,
 } from '../../src/log/lsn.ts';
 import { type ManifestValue, REGISTER_FORMAT } from '../../src/register/values.ts';
-import type { Run } from '../../src/timeline/run.ts';
-import { closingTail, headRun } from '../../src/timeline/visibility.ts';
+import type { Run, RunParent } from '../../src/timeline/run.ts';
+import { closingTail, headRun, runById } from '../../src/timeline/visibility.ts';
 
 const FIRST_LSN = toLsn(1);
 
@@ -42,6 +44,7 @@ export function originManifest(fields: {
     lastLsn: NO_LSN,
     parent: null,
     closingTails: [NO_LSN],
+    openedAtMicros: 0,
     lastCommitTimeMicros: 0,
   };
   return {
@@ -69,21 +72,43 @@ export function tailsBeforeHead(manifest: ManifestValue): readonly Lsn[] {
   );
 }
 
-/** Step 5 of a take-over: the head run closed at `vdl`, a new one open under `epoch`. */
-export function nextManifest(
-  before: ManifestValue,
-  found: { readonly vdl: Lsn; readonly tails: readonly Lsn[]; readonly lastCommitTimeMicros: number },
-  epoch: Epoch,
-  lal: number,
-): ManifestValue {
+/** What a take-over found in the log. */
+export interface FoundLog {
+  readonly vdl: Lsn;
+  readonly tails: readonly Lsn[];
+  readonly lastCommitTimeMicros: number;
+}
+
+/** The term that begins with the new manifest. */
+export interface NewTerm {
+  readonly epoch: Epoch;
+  readonly lal: number;
+  /** The new writer's clock. */
+  readonly wallMicros: number;
+  /** Backtrack: where the new run goes on from, instead of the closed run's end. A point of this volume, on one of its runs. */
+  readonly rewindTo: Omit<RunParent, 'volume'> | null;
+}
+
+/** Step 5 of a take-over: the head run closed at the VDL found, a new one open under the term's epoch. */
+export function nextManifest(before: ManifestValue, found: FoundLog, term: NewTerm): ManifestValue {
+  const { epoch, lal } = term;
   const head = headRun(before.runs);
   assert(
     compareEpochs(epoch, head.epoch) > 0,
     `a run of epoch ${head.epoch.number} cannot be followed by ${epoch.number}`,
   );
+  const lastStamp = Math.max(head.lastCommitTimeMicros, found.lastCommitTimeMicros);
+  const openedAtMicros = Math.max(lastStamp + 1, term.wallMicros);
+  const opening = {
+    epoch,
+    lastLsn: null,
+    closingTails: null,
+    openedAtMicros,
+    lastCommitTimeMicros: openedAtMicros,
+  };
   if (isOrigin(before)) {
     assert(found.vdl === head.firstLsn - 1, `found VDL ${found.vdl} in a volume that nobody ever wrote to`);
-    return { ...before, epoch, runs: [{ ...head, epoch, lastLsn: null, closingTails: null }] };
+    return { ...before, epoch, runs: [{ ...head, ...opening }] };
   }
   assert(head.lastLsn === null, `the head run of volume ${before.volume} is closed`);
   assert(
@@ -95,18 +120,27 @@ export function nextManifest(
     ...head,
     lastLsn: found.vdl,
     closingTails: found.tails,
-    lastCommitTimeMicros: Math.max(head.lastCommitTimeMicros, found.lastCommitTimeMicros),
+    lastCommitTimeMicros: lastStamp,
   };
+  const runs = [...before.runs.slice(0, -1), closed];
+  const from = term.rewindTo ?? { run: head.id, lsn: found.vdl };
+  checkOnRun(runs, from);
   const opened: Run = {
+    ...opening,
     id: toRunId(Math.max(...before.runs.map((run) => run.id)) + 1),
-    epoch,
     firstLsn: toLsn(found.vdl + lal + 1),
-    lastLsn: null,
-    parent: { volume: before.volume, run: head.id, lsn: found.vdl },
-    closingTails: null,
-    lastCommitTimeMicros: closed.lastCommitTimeMicros,
+    parent: { volume: before.volume, ...from },
   };
-  return { ...before, epoch, runs: [...before.runs.slice(0, -1), closed, opened] };
+  return { ...before, epoch, runs: [...runs, opened] };
+}
+
+function checkOnRun(runs: readonly Run[], { run: id, lsn }: Omit<RunParent, 'volume'>): void {
+  const run = runById(runs, id);
+  if (run === null || lsn < run.firstLsn - 1 || lsn > (run.lastLsn ?? run.firstLsn - 1)) {
+    throw new TidemarkError('CUT', `LSN ${lsn} is not of run ${id}`, {
+      nextStep: 'Name a time, or the LSN of a commit that exists.',
+    });
+  }
 }
 
 /**

@@ -26,12 +26,13 @@ import {
   REGISTER_FORMAT,
   type RetentionValue,
 } from '../../src/register/values.ts';
+import { isKept } from '../../src/timeline/kept.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import { type CallEvent, Calls, type OutgoingCall } from './take-over-calls.ts';
 import { type DurableLog, type Shortage, type Verdict, computeDurable } from './take-over-compute.ts';
 import { Fencing } from './take-over-fence.ts';
 import { Installing } from './take-over-install.ts';
-import { isOrigin, nextManifest } from './take-over-manifest.ts';
+import { isOrigin, type NewTerm, nextManifest } from './take-over-manifest.ts';
 import { HeldRegister, RegisterReader } from './take-over-register.ts';
 import { Replication } from './take-over-replicate.ts';
 import { StampProbe } from './take-over-stamp.ts';
@@ -44,6 +45,8 @@ export interface TakeOverOptions {
   readonly epoch: Epoch;
   /** What a volume starts from whose manifest register was never written. */
   readonly origin: ManifestValue;
+  /** Backtrack: the new run goes on from this point of the volume; null: from its newest commit. */
+  readonly rewindTo: NewTerm['rewindTo'];
   readonly crc32: Crc32;
   /** How long storage nodes are waited for before the take-over gives up. */
   readonly timeoutMs: number;
@@ -71,6 +74,7 @@ export class TakeOver {
   readonly #context;
   readonly #register: HeldRegister;
   readonly #retention: RegisterReader;
+  #wallMicros = 0;
   #deadlineMs = Number.POSITIVE_INFINITY;
   #outcome: TakeOverOutcome | null = null;
 
@@ -104,6 +108,7 @@ export class TakeOver {
   step(event: TakeOverEvent, now: Now): readonly TakeOverEffect[] {
     if (this.#outcome !== null) return [];
     this.#calls.nowMs = now.monotonicMs;
+    this.#wallMicros = now.wallMicros;
     if (event.kind === 'start') this.#deadlineMs = now.monotonicMs + this.#options.timeoutMs;
     else if (event.kind === 'answered' || event.kind === 'unanswered') this.#calls.deliver(event);
     else if (event.kind !== 'tick') assertNever(event, 'take-over event');
@@ -185,9 +190,11 @@ export class TakeOver {
     const isReplicated = this.#replication.decide(log);
     const lastCommitTimeMicros = this.#stamp.decide(log);
     if (!isReplicated || lastCommitTimeMicros === null || retention === null) return null;
-    const { epoch, cluster } = this.#options;
+    const { epoch, cluster, rewindTo } = this.#options;
+    if (rewindTo !== null) checkKept(base, rewindTo, retention);
     const found = { vdl: log.vdl, tails: log.tails, lastCommitTimeMicros };
-    return { manifest: nextManifest(base, found, epoch, cluster.constants.lal), log, retention };
+    const term = { epoch, lal: cluster.constants.lal, wallMicros: this.#wallMicros, rewindTo };
+    return { manifest: nextManifest(base, found, term), log, retention };
   }
 
   /** What a segment has installed was committed: it is the truth, although the register did not show it. All is asked anew by it. */
@@ -314,6 +321,21 @@ function describeShortage(shortage: Shortage): string {
     default:
       return assertNever(shortage, 'shortage');
   }
+}
+
+/** Whether what the point shows is still kept; a segment would refuse to read it otherwise. */
+function checkKept(
+  manifest: ManifestValue,
+  point: NonNullable<NewTerm['rewindTo']>,
+  retention: RetentionValue | null,
+): void {
+  const { runs, volume } = manifest;
+  if (retention === null || isKept(runs, retention, { volume, ...point })) return;
+  throw new TidemarkError(
+    'GONE',
+    `LSN ${point.lsn} lies before what is kept of the volume, from LSN ${retention.floor} on`,
+    { nextStep: 'Choose a moment within the window, or a snapshot.' },
+  );
 }
 
 function dropped(name: string): TidemarkError {

@@ -167,6 +167,7 @@ function runFields(run: Run): unknown[] {
     run.lastLsn,
     run.parent === null ? null : [run.parent.volume, run.parent.run, run.parent.lsn],
     run.closingTails,
+    run.openedAtMicros,
     run.lastCommitTimeMicros,
   ];
 }
@@ -182,6 +183,7 @@ function readRun(element: unknown, what: string): Run {
     closingTails: fields.nullable('closing tails', (list, name) =>
       new FieldReader(name, [list]).list('tail', readLsn),
     ),
+    openedAtMicros: fields.int('opening time', 0),
     lastCommitTimeMicros: fields.int('last commit time', 0),
   };
   fields.end();

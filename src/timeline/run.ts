@@ -20,7 +20,9 @@ export interface Run {
   readonly parent: RunParent | null;
   /** tail(PG, lastLsn) of every PG at closing, by PG index; null while open. */
   readonly closingTails: readonly Lsn[] | null;
-  /** Stamp of the last commit at or before closing (of the parent's at opening, while open), so that time is monotone. */
+  /** When the run became the head, later than every stamp before it: at that time the volume began to show what the run shows. 0: never opened. */
+  readonly openedAtMicros: number;
+  /** Stamp of the last commit at or before closing (`openedAtMicros` while open), so that time is monotone. */
   readonly lastCommitTimeMicros: number;
 }
 

@@ -101,7 +101,7 @@ function oldestReadPoints(segment: Segment, runs: readonly Run[], floor: Lsn): N
     });
 }
 
-/** A run whose end is where another goes on is read at as long as that one is (manifests.ts, newestSameLsn). */
+/** A run whose end is where another goes on is read at as long as that one is (src/timeline/kept.ts). */
 function hasChildAt(runs: readonly Run[], run: Run): boolean {
   return runs.some(
     (next) => next.parent !== null && next.parent.run === run.id && next.parent.lsn === run.lastLsn,

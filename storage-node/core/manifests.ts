@@ -4,7 +4,7 @@
  * cut its records, whoever sent it.
  */
 import { type Epoch, compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
-import { type Lsn, NO_LSN, type NodeId, type PgIndex, type RunId } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN, type NodeId, type PgIndex } from '../../src/log/lsn.ts';
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import type { Run } from '../../src/timeline/run.ts';
@@ -80,30 +80,6 @@ export function clampToRuns(runs: readonly Run[], pg: PgIndex, lsn: Lsn): Lsn {
     clamped = run.lastLsn === null || lsn <= run.lastLsn ? lsn : (closingTail(run, pg) ?? NO_LSN);
   }
   return clamped;
-}
-
-/**
- * The newest LSN at which a read point sees the same as at (run, lsn): where a run was closed and another goes on from there, the end
- * of the gap between. A read point is below the floor only if this is.
- */
-export function newestSameLsn(runs: readonly Run[], runId: RunId, lsn: Lsn): Lsn {
-  let run = runId;
-  let newest = lsn;
-  for (const next of runs) {
-    const before = runs.find((candidate) => candidate.id === run);
-    const isGoneOn =
-      next.parent !== null &&
-      next.parent.run === run &&
-      before !== undefined &&
-      next.firstLsn > before.firstLsn &&
-      before.lastLsn !== null &&
-      newest >= before.lastLsn &&
-      next.parent.lsn === before.lastLsn;
-    if (!isGoneOn) continue;
-    run = next.id;
-    newest = Math.max(newest, next.firstLsn - 1) as Lsn;
-  }
-  return newest;
 }
 
 export function isInstalledAt(manifest: ManifestValue | null, epoch: Epoch): boolean {

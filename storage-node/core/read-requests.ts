@@ -5,9 +5,10 @@
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import type { PageVersion, ReadPagesRequest } from '../../src/messages/messages.ts';
+import { isKept } from '../../src/timeline/kept.ts';
 import { runById } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
-import { configOf, newestSameLsn } from './manifests.ts';
+import { configOf } from './manifests.ts';
 import { levelsOf, readPages } from './page-read.ts';
 import type { Program } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
@@ -98,13 +99,10 @@ function checkPoint(segment: Segment, body: ReadPagesRequest): void {
   }
 }
 
-function checkFloor(segment: Segment, body: ReadPagesRequest): void {
+function checkFloor(segment: Segment, { volume, run, lsn }: ReadPagesRequest): void {
   const { retention, manifest } = segment;
-  if (retention === null || manifest === null || body.lsn >= retention.floor) return;
-  const isPinned = retention.pins.some(
-    ({ point }) => point.volume === body.volume && point.run === body.run && point.lsn === body.lsn,
-  );
-  if (isPinned || newestSameLsn(manifest.value.runs, body.run, body.lsn) >= retention.floor) return;
+  if (retention === null || manifest === null) return;
+  if (isKept(manifest.value.runs, retention, { volume, run, lsn })) return;
   throw new TidemarkError('GONE', `history below ${retention.floor} is not kept`);
 }
 

@@ -10,7 +10,7 @@ import type { ReadPoint } from '../../src/timeline/run.ts';
 import { isVisible, runById, visiblePath } from '../../src/timeline/visibility.ts';
 import { compareKeys, parseKey, parsePageKey } from '../../storage-node/core/keys.ts';
 import type { CoreLimits } from '../../storage-node/core/limits.ts';
-import { newestSameLsn } from '../../storage-node/core/manifests.ts';
+import { newestSameLsn } from '../../src/timeline/kept.ts';
 import { StorageCluster, TEST_CLUSTER } from './storage-cluster.ts';
 import { type TestRecord, TestVolume } from './storage-volume.ts';
 import { chanceFrom } from './chance.ts';

@@ -247,6 +247,7 @@ function openRun(id: number, epoch: Epoch, firstLsn: number, parent: Run['parent
     lastLsn: null,
     parent,
     closingTails: null,
+    openedAtMicros: 0,
     lastCommitTimeMicros: 0,
   };
 }

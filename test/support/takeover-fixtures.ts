@@ -32,6 +32,7 @@ export function run(
     lastLsn: lastLsn === null ? null : toLsn(lastLsn),
     parent: null,
     closingTails: lastLsn === null ? null : tails.map(toLsn),
+    openedAtMicros: 0,
     lastCommitTimeMicros: 0,
   };
 }

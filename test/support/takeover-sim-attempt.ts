@@ -5,7 +5,7 @@ import { toPgIndex } from '../../src/log/lsn.ts';
 import { type ClusterValue, type ManifestValue, REGISTER_FORMAT } from '../../src/register/values.ts';
 import type { NodeRequest } from '../../storage-node/core/effects.ts';
 import { TakeOver, type TakeOverEvent, type TakeOverOutcome } from '../../compute-node/volume/take-over.ts';
-import { originManifest } from '../../compute-node/volume/take-over-manifest.ts';
+import { type NewTerm, originManifest } from '../../compute-node/volume/take-over-manifest.ts';
 import { NODES, NODE_IDS, VOLUME } from './takeover-fixtures.ts';
 import { LEASE_TERM_MS, type SimCluster } from './takeover-sim-cluster.ts';
 
@@ -44,6 +44,7 @@ export function simOrigin(): ManifestValue {
 export interface AttemptOptions {
   readonly epoch: Epoch;
   readonly timeoutMs?: number;
+  readonly rewindTo?: NewTerm['rewindTo'];
   /** The candidate's process dies so long after its start. */
   readonly diesAfterMs?: number;
 }
@@ -59,6 +60,7 @@ export function startAttempt(
     cluster: SIM_CLUSTER,
     epoch,
     origin: simOrigin(),
+    rewindTo: options.rewindTo ?? null,
     crc32: nodeCrc32,
     timeoutMs,
   });

@@ -75,6 +75,7 @@ export function manifestValue(pgPages = 8, pgCount = 1): ManifestValue {
         lastLsn: CLOSED_AT,
         parent: null,
         closingTails: Array.from({ length: pgCount }, (_, pg) => (CLOSED_AT - pg) as Lsn),
+        openedAtMicros: 0,
         lastCommitTimeMicros: 5_000,
       },
       {
@@ -84,6 +85,7 @@ export function manifestValue(pgPages = 8, pgCount = 1): ManifestValue {
         lastLsn: null,
         parent: { volume: VOLUME, run: 0 as RunId, lsn: CLOSED_AT },
         closingTails: null,
+        openedAtMicros: 0,
         lastCommitTimeMicros: 5_000,
       },
     ],

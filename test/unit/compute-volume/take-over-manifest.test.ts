@@ -1,17 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import {
+  type NewTerm,
   isNewerManifest,
   isOrigin,
   nextManifest,
   originManifest,
   tailsBeforeHead,
 } from '../../../compute-node/volume/take-over-manifest.ts';
-import { toLsn } from '../../../src/log/lsn.ts';
+import { toLsn, toRunId } from '../../../src/log/lsn.ts';
 import { decodeManifest, encodeManifest } from '../../../src/register/codec.ts';
 import { NODE_IDS, VOLUME, epoch, manifestOf, run } from '../../support/takeover-fixtures.ts';
 
 const LAL = 1_000;
 const origin = originManifest({ volume: VOLUME, epoch: epoch(1), pgPages: 4, members: NODE_IDS });
+const term = (number: number, rewindTo: NewTerm['rewindTo'] = null): NewTerm => ({
+  epoch: epoch(number),
+  lal: LAL,
+  wallMicros: 5,
+  rewindTo,
+});
 const nothing = { vdl: toLsn(0), tails: [toLsn(0)], lastCommitTimeMicros: 0 };
 
 describe('a volume that nobody ever wrote to', () => {
@@ -21,9 +28,11 @@ describe('a volume that nobody ever wrote to', () => {
   });
 
   it('is opened at LSN 1, by the first epoch that gets there', () => {
-    const opened = nextManifest(origin, nothing, epoch(7), LAL);
+    const opened = nextManifest(origin, nothing, term(7));
     expect(opened.epoch).toEqual(epoch(7));
-    expect(opened.runs).toEqual([{ ...run(0, 1, null), epoch: epoch(7) }]);
+    expect(opened.runs).toEqual([
+      { ...run(0, 1, null), epoch: epoch(7), openedAtMicros: 5, lastCommitTimeMicros: 5 },
+    ]);
     expect(isOrigin(opened)).toBe(false);
     expect(decodeManifest(encodeManifest(opened))).toEqual(opened);
   });
@@ -36,8 +45,7 @@ describe('the next term', () => {
     const next = nextManifest(
       before,
       { vdl: toLsn(1_050), tails: [toLsn(1_050), toLsn(40)], lastCommitTimeMicros: 9 },
-      epoch(5),
-      LAL,
+      term(5),
     );
     expect(next.runs.slice(0, 1)).toEqual(before.runs.slice(0, 1));
     expect(next.runs[1]).toEqual({ ...run(1, 1_041, 1_050, [1_050, 40]), lastCommitTimeMicros: 9 });
@@ -45,18 +53,36 @@ describe('the next term', () => {
       ...run(2, 2_051, null),
       epoch: epoch(5),
       parent: { volume: VOLUME, run: 1, lsn: 1_050 },
-      lastCommitTimeMicros: 9,
+      openedAtMicros: 10,
+      lastCommitTimeMicros: 10,
     });
     expect(tailsBeforeHead(next)).toEqual([1_050, 40]);
     expect(decodeManifest(encodeManifest(next))).toEqual(next);
+  });
+
+  it('goes on from an older point when asked to, and only from one that exists', () => {
+    const found = { vdl: toLsn(1_050), tails: [toLsn(1_050), toLsn(40)], lastCommitTimeMicros: 9 };
+    const to = (runId: number, lsn: number) => term(5, { run: toRunId(runId), lsn: toLsn(lsn) });
+    const next = nextManifest(before, found, to(0, 17));
+    expect(next.runs[1]).toMatchObject({ lastLsn: 1_050, closingTails: [1_050, 40] });
+    expect(next.runs[2]).toMatchObject({ firstLsn: 2_051, parent: { volume: VOLUME, run: 0, lsn: 17 } });
+    expect(decodeManifest(encodeManifest(next))).toEqual(next);
+    expect(nextManifest(before, found, to(1, 1_045)).runs[2]?.parent).toMatchObject({ run: 1, lsn: 1_045 });
+    for (const [runId, lsn] of [
+      [0, 41],
+      [1, 1_051],
+      [1, 1_039],
+      [7, 17],
+    ] as const) {
+      expect(() => nextManifest(before, found, to(runId, lsn))).toThrow(/is not of run/);
+    }
   });
 
   it('closes an idle head empty', () => {
     const next = nextManifest(
       before,
       { vdl: toLsn(1_040), tails: [toLsn(38), toLsn(40)], lastCommitTimeMicros: 0 },
-      epoch(5),
-      LAL,
+      term(5),
     );
     expect(next.runs[1]).toMatchObject({ firstLsn: 1_041, lastLsn: 1_040, closingTails: [38, 40] });
     expect(decodeManifest(encodeManifest(next))).toEqual(next);
@@ -64,8 +90,8 @@ describe('the next term', () => {
 
   it('never closes below the head run, nor under an older epoch', () => {
     const found = { vdl: toLsn(1_039), tails: [toLsn(38), toLsn(40)], lastCommitTimeMicros: 0 };
-    expect(() => nextManifest(before, found, epoch(5), LAL)).toThrow(/before the head run/);
-    expect(() => nextManifest(before, { ...found, vdl: toLsn(1_040) }, epoch(2), LAL)).toThrow(
+    expect(() => nextManifest(before, found, term(5))).toThrow(/before the head run/);
+    expect(() => nextManifest(before, { ...found, vdl: toLsn(1_040) }, term(2))).toThrow(
       /cannot be followed/,
     );
   });

@@ -4,10 +4,11 @@
 import { describe, expect, it } from 'vitest';
 import type { TakenOver } from '../../../compute-node/volume/taken-over.ts';
 import type { TakeOverOutcome } from '../../../compute-node/volume/take-over.ts';
+import type { NewTerm } from '../../../compute-node/volume/take-over-manifest.ts';
 import { compareEpochs } from '../../../src/log/epoch.ts';
-import { type NodeId, toLsn, toPgIndex } from '../../../src/log/lsn.ts';
+import { type NodeId, toLsn, toPgIndex, toRunId } from '../../../src/log/lsn.ts';
 import { decodeManifest, encodeRetention } from '../../../src/register/codec.ts';
-import { REGISTER_FORMAT } from '../../../src/register/values.ts';
+import { REGISTER_FORMAT, type RetentionValue } from '../../../src/register/values.ts';
 import type { NodeReply, NodeRequest } from '../../../storage-node/core/effects.ts';
 import { NODE_IDS, VOLUME, epoch } from '../../support/takeover-fixtures.ts';
 import { LAL, takeOverNow } from '../../support/takeover-sim-attempt.ts';
@@ -16,6 +17,31 @@ import { Ledger, SimWriter } from '../../support/takeover-sim-writer.ts';
 
 const [A, B, C, D, E, F] = NODE_IDS as [NodeId, NodeId, NodeId, NodeId, NodeId, NodeId];
 const PGS = [0, 1, 2].map(toPgIndex);
+
+let retentionVersion = 0;
+
+function changeRetention(world: World, change: Partial<RetentionValue>): void {
+  const value: RetentionValue = {
+    format: REGISTER_FORMAT,
+    volume: VOLUME,
+    floor: toLsn(0),
+    windowMs: 1,
+    dropped: false,
+    pins: [],
+  };
+  retentionVersion += 1;
+  for (const node of NODE_IDS) {
+    const body = {
+      clusterId: 'sim-cluster',
+      key: `retention/${VOLUME}`,
+      ballot: epoch(100),
+      version: retentionVersion,
+      value: encodeRetention({ ...value, ...change }),
+    };
+    world.sim.call(node, { method: 'registerAccept', body }, 100, () => {});
+  }
+  world.wait(50);
+}
 
 class World {
   readonly sim = new SimCluster(7);
@@ -26,9 +52,9 @@ class World {
     this.sim.runUntil(() => false, 60);
   }
 
-  attempt(timeoutMs = 400): TakeOverOutcome {
+  attempt(timeoutMs = 400, rewindTo: NewTerm['rewindTo'] = null): TakeOverOutcome {
     this.#epochs += 1;
-    return takeOverNow(this.sim, { epoch: epoch(this.#epochs), timeoutMs });
+    return takeOverNow(this.sim, { epoch: epoch(this.#epochs), timeoutMs, rewindTo });
   }
 
   takeOver(): TakenOver {
@@ -273,7 +299,29 @@ describe('a later take-over', () => {
     writer.stop();
     world.wait(300);
     const micros = Math.max(...world.ledger.acknowledged.map((commit) => commit.micros));
-    expect(world.takeOver().lastCommitTimeMicros).toBe(micros);
+    const { manifest } = world.takeOver();
+    expect(manifest.runs.at(-2)?.lastCommitTimeMicros).toBe(micros);
+    expect(manifest.runs.at(-1)?.openedAtMicros).toBeGreaterThan(micros);
+  });
+
+  it('goes on from an older point when told to, keeps what it rewinds, and refuses what is not kept', () => {
+    const world = new World();
+    const writer = world.open();
+    world.write(writer, 8);
+    world.settle(writer);
+    writer.stop();
+    const closedAt = writer.vdl;
+    const rewindTo = { run: toRunId(0), lsn: toLsn(2) };
+    const outcome = world.attempt(400, rewindTo);
+    if (outcome.kind === 'failed') throw outcome.error;
+    const [rewound, head] = outcome.takenOver.manifest.runs;
+    expect(rewound).toMatchObject({ lastLsn: closedAt, closingTails: outcome.takenOver.tails });
+    expect(head).toMatchObject({ firstLsn: closedAt + LAL + 1, parent: { volume: VOLUME, ...rewindTo } });
+
+    changeRetention(world, { floor: toLsn(3) });
+    expect(failed(world.attempt(400, rewindTo)).error.code).toBe('GONE');
+    expect(failed(world.attempt(400, { run: toRunId(0), lsn: toLsn(closedAt + 1) })).error.code).toBe('CUT');
+    expect(world.attempt(400, { run: toRunId(0), lsn: closedAt }).kind).toBe('done');
   });
 });
 
@@ -364,25 +412,7 @@ describe('rivals', () => {
 describe('registers', () => {
   it('refuses a dropped volume', () => {
     const world = new World();
-    const retention = {
-      format: REGISTER_FORMAT,
-      volume: VOLUME,
-      floor: toLsn(0),
-      windowMs: 1,
-      dropped: true,
-      pins: [],
-    } as const;
-    for (const node of NODE_IDS) {
-      const body = {
-        clusterId: 'sim-cluster',
-        key: `retention/${VOLUME}`,
-        ballot: epoch(1),
-        version: 1,
-        value: encodeRetention(retention),
-      };
-      world.sim.call(node, { method: 'registerAccept', body }, 100, () => {});
-    }
-    world.wait(50);
+    changeRetention(world, { dropped: true });
     expect(failed(world.attempt()).error.code).toBe('VOLUME_DROPPED');
   });
 

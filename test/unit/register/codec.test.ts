@@ -50,6 +50,7 @@ const manifest: ManifestValue = {
       lastLsn: toLsn(500),
       parent: { volume: OTHER, run: toRunId(7), lsn: toLsn(12_345_678_901) },
       closingTails: [toLsn(500), toLsn(480)],
+      openedAtMicros: 1_700_000_000_000_000,
       lastCommitTimeMicros: 1_750_000_000_000_000,
     },
     {
@@ -59,6 +60,7 @@ const manifest: ManifestValue = {
       lastLsn: null,
       parent: { volume: VOLUME, run: toRunId(0), lsn: toLsn(500) },
       closingTails: null,
+      openedAtMicros: 1_700_000_000_000_000,
       lastCommitTimeMicros: 1_750_000_000_000_000,
     },
   ],
@@ -85,7 +87,7 @@ const GOLDEN: Readonly<Record<string, string>> = {
     'AS14Ta2WsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1kM4AmJaAzQH0zgAoAAA=',
   name: 'AesI1vGTpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWI=',
   manifest:
-    'ARyz5e6YsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKYAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGN52gW2AAJgBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxjedoFtgAA=',
+    'AfDexPCYsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKZAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGCiQYHkAAMtDGN52gW2AAJkBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxgokGB5AADLQxjedoFtgAA=',
   retention: 'ASgvhLCVsHZvbHVtZTAwMDAwMDAwMDBjzgUmXADCkZSnY2xvbmU6eLB2b2x1bWUwMDAwMDAwMDAwAHg=',
 };
 

@@ -1,10 +1,10 @@
+import { newestSameLsn } from '../../../src/timeline/kept.ts';
 import { describe, expect, test } from 'vitest';
 import type { Lsn, PgIndex, RunId } from '../../../src/log/lsn.ts';
 import type { ManifestValue } from '../../../src/register/values.ts';
 import {
   clampToRuns,
   compareManifests,
-  newestSameLsn,
   provenBy,
   whyNotExtends,
 } from '../../../storage-node/core/manifests.ts';

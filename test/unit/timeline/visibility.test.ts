@@ -35,6 +35,7 @@ function run(id: number, firstLsn: number, lastLsn: number | null, parent: RunPa
     lastLsn: lastLsn === null ? null : toLsn(lastLsn),
     parent,
     closingTails: lastLsn === null ? null : [toLsn(Math.max(0, lastLsn))],
+    openedAtMicros: 0,
     lastCommitTimeMicros: 0,
   };
 }
