@@ -94,6 +94,7 @@ export function manifest(random: SeededRandom): ManifestValue {
           ? null
           : { volume: SAMPLE_VOLUME, run: parent.id, lsn: parent.lastLsn ?? NO_LSN },
       closingTails: lastLsn === null ? null : [lastLsn],
+      openedAtMicros: 0,
       lastCommitTimeMicros: random.below(2 ** 40),
     });
     next += 1_000;
