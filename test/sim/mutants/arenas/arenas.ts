@@ -13,6 +13,6 @@ export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unk
     case 'codec':
       return (await import('./codec.ts')).codec;
     case 'cluster':
-      throw new Error(`the simulator is not joined yet (${JSON.stringify(hint)})`);
+      return (await import('./cluster.ts')).cluster(hint);
   }
 }
