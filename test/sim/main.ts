@@ -1,10 +1,168 @@
-import { runSeed } from './run-seed.ts';
-setImmediate(() => {
-  const [from = '1', count = '1', trace] = process.argv.slice(2);
-  for (let seed = Number(from); seed < Number(from) + Number(count); seed += 1) {
-    const started = performance.now();
-    const r = runSeed(seed, trace ? { trace: (l) => console.log(l.atMs.toFixed(2), l.who, l.text) } : {});
-    console.log(JSON.stringify(r).slice(0, 1500), `${Math.round(performance.now() - started)} ms`);
-    if (r.violation) console.log(r.violation.message);
+/**
+ * `npm run sim`: runs seeds, in two processes, and tells what they found. Ends with one line, and with exit code 1 if anything was violated.
+ *
+ *     -- --seeds N [--from S] [--json FILE] [--workers W]     many seeds
+ *     -- --seed S [--trace]                                   one, with all that happens in it
+ *     -- determinism --seeds N [--from S]                     each seed in two processes: the same events
+ *     -- coverage [--seeds N] [--from S]                      how often each kind of fault struck
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { formatCoverage, formatFailure, formatSummary, type Totals, totalsOf } from './cli/report.ts';
+import { SeedPool } from './cli/seed-pool.ts';
+import { inMacrotask } from './cli/macrotask.ts';
+import { minimise } from './cli/minimise.ts';
+import { runSeed, type SeedResult } from './run-seed.ts';
+import { LastLines } from './world/world.ts';
+
+const DEFAULT_SEEDS = 200;
+const COVERAGE_SEEDS = 400;
+const DEFAULT_WORKERS = 2;
+/** Failures told in full. */
+const MAX_TOLD = 3;
+
+interface Options {
+  readonly seeds: number;
+  readonly from: number;
+  readonly workers: number;
+  readonly json: string | null;
+}
+
+async function main(args: readonly string[]): Promise<boolean> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      seeds: { type: 'string' },
+      from: { type: 'string' },
+      seed: { type: 'string' },
+      trace: { type: 'boolean' },
+      json: { type: 'string' },
+      workers: { type: 'string' },
+    },
+  });
+  const [mode = 'run'] = positionals;
+  const options: Options = {
+    seeds: numberOf(values.seeds, mode === 'coverage' ? COVERAGE_SEEDS : DEFAULT_SEEDS),
+    from: numberOf(values.from, 1),
+    workers: numberOf(values.workers, DEFAULT_WORKERS),
+    json: values.json ?? null,
+  };
+  if (values.seed !== undefined) return one(numberOf(values.seed, 1), values.trace === true);
+  switch (mode) {
+    case 'run':
+      return many(options, false);
+    case 'coverage':
+      return many(options, true);
+    case 'determinism':
+      return twice(options);
+    default:
+      throw new Error(`unknown: ${mode}. There are: determinism, coverage, --seeds N, --seed S`);
   }
-});
+}
+
+async function many(options: Options, isCoverage: boolean): Promise<boolean> {
+  const startedMs = performance.now();
+  const pool = new SeedPool(options.workers);
+  const results: SeedResult[] = [];
+  const failed: SeedResult[] = [];
+  try {
+    await pool.run(seedsOf(options), (result) => {
+      results.push(result);
+      if (result.violation !== null) {
+        failed.push(result);
+        console.log(`seed ${result.seed}: ${result.violation.rule}: ${firstLine(result.violation.message)}`);
+      }
+      if (results.length % 100 === 0) process.stderr.write(`${results.length} of ${options.seeds} seeds\n`);
+    });
+  } finally {
+    pool.close();
+  }
+  failed.sort((a, b) => a.seed - b.seed);
+  for (const { seed } of failed.slice(0, MAX_TOLD)) console.log(await explain(seed));
+  const totals = totalsOf(results, performance.now() - startedMs);
+  if (isCoverage) console.log(formatCoverage(totals));
+  finish(options, totals, { failed });
+  return failed.length === 0 && (!isCoverage || totals.neverStruck.length === 0);
+}
+
+/** Each seed in two processes. */
+async function twice(options: Options): Promise<boolean> {
+  const startedMs = performance.now();
+  const seeds = seedsOf(options);
+  const hashes = new Map<number, string>();
+  const different: number[] = [];
+  const results: SeedResult[] = [];
+  for (let round = 0; round < 2; round += 1) {
+    const pool = new SeedPool(1);
+    await pool.run(seeds, (result) => {
+      results.push(result);
+      const print = `${result.hash} ${result.events} ${result.virtualMs} ${result.acknowledged}`;
+      const before = hashes.get(result.seed);
+      if (before === undefined) hashes.set(result.seed, print);
+      else if (before !== print) different.push(result.seed);
+    });
+    pool.close();
+  }
+  for (const seed of different) console.log(`seed ${seed} went two ways`);
+  finish(options, totalsOf(results, performance.now() - startedMs), { different });
+  return different.length === 0;
+}
+
+async function one(seed: number, isTraced: boolean): Promise<boolean> {
+  if (!isTraced) {
+    const result = await inMacrotask(() => runSeed(seed));
+    if (result.violation !== null) console.log(await explain(seed));
+    console.log(formatSummary(totalsOf([result], 0)));
+    return result.violation === null;
+  }
+  const result = await inMacrotask(() =>
+    runSeed(seed, {
+      trace: ({ atMs, who, text }) =>
+        console.log(`${atMs.toFixed(3).padStart(10)} ${who.padEnd(10)} ${text}`),
+    }),
+  );
+  if (result.violation !== null) console.log(`${result.violation.rule}: ${result.violation.message}`);
+  console.log(formatSummary(totalsOf([result], 0)));
+  return result.violation === null;
+}
+
+/** The failure again, with as few faults as still bring it about, and what happened last. */
+async function explain(seed: number): Promise<string> {
+  const least = await minimise(seed);
+  const lines = new LastLines();
+  const result = await inMacrotask(() =>
+    runSeed(seed, { without: least.without, trace: (line) => lines.take(line) }),
+  );
+  return formatFailure(result, least.without, lines);
+}
+
+function finish({ json }: Options, totals: Totals, found: Record<string, unknown>): void {
+  if (json !== null) writeFileSync(json, `${JSON.stringify({ ...totals, ...found }, null, 2)}\n`);
+  console.log(formatSummary(totals));
+}
+
+function seedsOf({ from, seeds }: Options): number[] {
+  return Array.from({ length: seeds }, (_, i) => from + i);
+}
+
+function numberOf(text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`not a number: ${text}`);
+  return value;
+}
+
+function firstLine(text: string): string {
+  return text.split('\n')[0] ?? '';
+}
+
+main(process.argv.slice(2)).then(
+  (isSound) => {
+    process.exitCode = isSound ? 0 : 1;
+  },
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 2;
+  },
+);

@@ -1,11 +1,17 @@
 /** One run: a scenario and its faults drawn from a seed, played, judged. */
 import { judge } from '../checkers/judge.ts';
 import { SimCluster, type Scenario } from './cluster/cluster.ts';
+import { drawPlan, Faults, type FaultWeights } from './faults/plan.ts';
+import type { PlannedFault } from './faults/fault.ts';
 import { checkConvergence } from './checks/convergence.ts';
 import { type TraceLine, type Violation, World } from './world/world.ts';
 
 export interface SeedOptions {
   readonly trace?: (line: TraceLine) => void;
+  /** Draws some kinds of fault more often. */
+  readonly weights?: FaultWeights;
+  /** Leaves these faults of the plan out (by index): to find which of them matter. */
+  readonly without?: ReadonlySet<number>;
 }
 
 export interface SeedResult {
@@ -16,6 +22,9 @@ export interface SeedResult {
   readonly virtualMs: number;
   readonly acknowledged: number;
   readonly readsChecked: number;
+  readonly plan: readonly PlannedFault[];
+  /** Kind of fault → how often it struck. */
+  readonly struck: Readonly<Record<string, number>>;
 }
 
 const START_LIMIT_MS = 20_000;
@@ -26,7 +35,10 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
   const world = new World(seed, options.trace ?? null);
   const scenario = drawScenario(world);
   const cluster = new SimCluster(world, scenario);
-  play(world, cluster);
+  const onRejection = (error: unknown): void => world.fail('a promise nobody listened to', error);
+  process.on('unhandledRejection', onRejection);
+  const { plan, faults } = play(world, cluster, options);
+  process.off('unhandledRejection', onRejection);
   if (world.violation === null) {
     for (const { name, recorder } of cluster.workloads) {
       const [first] = judge(recorder.history()).violations;
@@ -41,30 +53,49 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
     virtualMs: world.nowMs,
     acknowledged: cluster.workloads.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
     readsChecked: cluster.oracle.readsChecked,
+    plan,
+    struck: Object.fromEntries(faults?.struck ?? []),
   };
 }
 
-function play(world: World, cluster: SimCluster): void {
+interface Played {
+  readonly plan: readonly PlannedFault[];
+  readonly faults: Faults | null;
+}
+
+function play(world: World, cluster: SimCluster, { weights, without }: SeedOptions): Played {
   cluster.start();
+  if (!makeVolumes(world, cluster)) return { plan: [], faults: null };
+  for (const workload of cluster.workloads) workload.start();
+  const fromMs = world.nowMs;
+  const plan = drawPlan(world.seed, fromMs, fromMs + CHAOS_MS * 0.8, weights);
+  const faults = new Faults(
+    cluster,
+    plan.filter(({ index }) => without?.has(index) !== true),
+  );
+  world.run(fromMs + CHAOS_MS);
+  if (world.violation === null) {
+    world.note('world', () => 'the calm begins');
+    world.after(0, null, 'calm', () => faults.end());
+    for (const workload of cluster.workloads) workload.stop();
+    settle(world, cluster);
+  }
+  return { plan, faults };
+}
+
+function makeVolumes(world: World, cluster: SimCluster): boolean {
+  const [first] = cluster.computes;
   let areMade = false;
-  const first = cluster.computes[0];
-  if (first === undefined) throw new Error('a scenario has a compute node');
   world.after(50, null, 'volumes', () => {
-    Promise.all(cluster.workloads.map(({ name }) => first.ensureVolume(name))).then(
+    Promise.all(cluster.workloads.map(({ name }) => first?.ensureVolume(name))).then(
       () => {
         areMade = true;
       },
       (error: unknown) => world.fail('making the volumes', error),
     );
   });
-  if (!world.run(START_LIMIT_MS, () => areMade)) {
-    world.violate('liveness', 'the volumes were not made');
-    return;
-  }
-  for (const workload of cluster.workloads) workload.start();
-  world.run(world.nowMs + CHAOS_MS);
-  for (const workload of cluster.workloads) workload.stop();
-  settle(world, cluster);
+  if (!world.run(START_LIMIT_MS, () => areMade)) world.violate('liveness', 'the volumes were not made');
+  return areMade;
 }
 
 /** After the faults: all goes on by itself, within a bounded time. */

@@ -29,6 +29,8 @@ export interface Watcher {
   onLinksChanged(): void;
   onStopped(process: SimProcess): void;
   onEnded(process: SimProcess): void;
+  /** The connection between the two breaks, if it is this one. */
+  onReset(one: string, other: string): void;
 }
 
 const TYPICAL_DELAY_MS = 0.15;
@@ -70,6 +72,10 @@ export class Links {
   change(links: readonly Link[], apply: (link: Link) => void): void {
     for (const link of links) apply(link);
     for (const watcher of [...this.watchers]) watcher.onLinksChanged();
+  }
+
+  resetBetween(one: string, other: string): void {
+    for (const watcher of [...this.watchers]) watcher.onReset(one, other);
   }
 
   /** Its connections notice when it stops or ends. */

@@ -200,7 +200,7 @@ class Connection implements AppendSource, Watcher {
   }
 
   /** Both ends lose it. Of what is on its way a part arrives: what had reached the other machine. */
-  breakNow(): void {
+  #breakNow(): void {
     if (this.#isBroken) return;
     const { links, inward, host } = this.#place;
     this.#toServer.stop(links.between01());
@@ -231,6 +231,12 @@ class Connection implements AppendSource, Watcher {
     host.process.later(afterMs, 'stream-lost', () => this.#leaveServer());
   }
 
+  onReset(one: string, other: string): void {
+    const { caller, host } = this.#place;
+    const names = [caller.name, host.process.name];
+    if (names.includes(one) && names.includes(other)) this.#breakNow();
+  }
+
   /** What keepalive finds out, unless it passes before. */
   #suspect(isStill: () => boolean): void {
     const { links } = this.#place;
@@ -239,7 +245,7 @@ class Connection implements AppendSource, Watcher {
     const afterMs = KEEPALIVE_MIN_MS + links.between01() * (KEEPALIVE_MAX_MS - KEEPALIVE_MIN_MS);
     links.world.after(afterMs, null, 'keepalive', () => {
       this.#isSuspected = false;
-      if (!this.#isBroken && !this.#isFinished && isStill()) this.breakNow();
+      if (!this.#isBroken && !this.#isFinished && isStill()) this.#breakNow();
     });
   }
 

@@ -1,0 +1,19 @@
+/** Leaves out faults, one after another, as long as the run still fails in the same way. */
+import { runSeed } from '../run-seed.ts';
+import { inMacrotask } from './macrotask.ts';
+
+export interface Minimised {
+  /** Faults that do not matter. */
+  readonly without: ReadonlySet<number>;
+}
+
+export async function minimise(seed: number): Promise<Minimised> {
+  const first = await inMacrotask(() => runSeed(seed));
+  let without = new Set<number>();
+  for (const { index } of first.plan) {
+    const fewer = new Set(without).add(index);
+    const result = await inMacrotask(() => runSeed(seed, { without: fewer }));
+    if (result.violation?.rule === first.violation?.rule) without = fewer;
+  }
+  return { without };
+}

@@ -1,0 +1,80 @@
+/** Which faults a run gets, when. */
+import type { SimCluster } from '../cluster/cluster.ts';
+import { derive } from '../world/random.ts';
+import { DamageBudget } from './budget.ts';
+import { DISK_FAULTS } from './disks.ts';
+import { Fault, type FaultKind, type PlannedFault } from './fault.ts';
+import { NETWORK_FAULTS } from './network.ts';
+import { OPERATIONS } from './operations.ts';
+import { PROCESS_FAULTS } from './processes.ts';
+
+export const FAULT_KINDS: readonly FaultKind[] = [
+  ...NETWORK_FAULTS,
+  ...PROCESS_FAULTS,
+  ...DISK_FAULTS,
+  ...OPERATIONS,
+];
+
+/** How many times as often as usual a kind is drawn; kinds that are not named stay as they are. */
+export type FaultWeights = Readonly<Record<string, number>>;
+
+export function drawPlan(
+  seed: number,
+  fromMs: number,
+  untilMs: number,
+  weights: FaultWeights = {},
+): PlannedFault[] {
+  const chance = derive(seed, 'faults');
+  const kinds = FAULT_KINDS.map((kind) => ({
+    name: kind.name,
+    weight: kind.weight * (weights[kind.name] ?? 1),
+  }));
+  const total = kinds.reduce((sum, { weight }) => sum + weight, 0);
+  const count = chance.pick([0, 2, 4, 7, 12]);
+  // Some runs know few kinds, so that each gets to strike more than once and together with itself.
+  const favourites = chance.chance(0.3) ? chance.some(kinds, 3) : null;
+  return Array.from({ length: count }, (_, index) => {
+    const atMs = chance.between(fromMs, untilMs);
+    const byWeight = pickByWeight(kinds, chance.next() * total);
+    const kind = favourites !== null && chance.chance(0.8) ? chance.pick(favourites).name : byWeight;
+    return { index, kind, atMs };
+  }).sort((a, b) => a.atMs - b.atMs);
+}
+
+function pickByWeight(
+  kinds: readonly { readonly name: string; readonly weight: number }[],
+  drawn: number,
+): string {
+  let rest = drawn;
+  for (const { name, weight } of kinds) {
+    rest -= weight;
+    if (rest < 0) return name;
+  }
+  return kinds[0]?.name ?? '';
+}
+
+/** Lets the planned faults strike; `end` takes back what lasts. */
+export class Faults {
+  readonly struck = new Map<string, number>();
+  readonly #faults: Fault[] = [];
+
+  constructor(cluster: SimCluster, plan: readonly PlannedFault[]) {
+    const { world } = cluster;
+    const budget = new DamageBudget();
+    const onHit = (kind: string): void => {
+      this.struck.set(kind, (this.struck.get(kind) ?? 0) + 1);
+    };
+    for (const planned of plan) {
+      const kind = FAULT_KINDS.find(({ name }) => name === planned.kind);
+      if (kind === undefined) throw new Error(`there is no fault '${planned.kind}'`);
+      const chance = derive(world.seed, `fault ${planned.index}`);
+      const fault = new Fault({ cluster, chance, budget, plan: planned, onHit });
+      this.#faults.push(fault);
+      world.after(planned.atMs - world.nowMs, null, 'fault', () => kind.strike(fault));
+    }
+  }
+
+  end(): void {
+    for (const fault of this.#faults) fault.end();
+  }
+}
