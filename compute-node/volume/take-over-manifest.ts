@@ -24,7 +24,7 @@ import {
   toPgIndex,
   toRunId,
 } from '../../src/log/lsn.ts';
-import { type ManifestValue, REGISTER_FORMAT } from '../../src/register/values.ts';
+import { FIRST_CONFIG_VERSION, type ManifestValue, REGISTER_FORMAT } from '../../src/register/values.ts';
 import type { Run, RunParent } from '../../src/timeline/run.ts';
 import { closingTail, headRun, runById } from '../../src/timeline/visibility.ts';
 
@@ -53,7 +53,7 @@ export function originManifest(fields: {
     epoch: fields.epoch,
     pageSizeBytes: PAGE_SIZE_BYTES,
     pgPages: fields.pgPages,
-    pgs: [{ pg: toPgIndex(0), configVersion: 1, members: fields.members, proposed: null }],
+    pgs: [{ pg: toPgIndex(0), configVersion: FIRST_CONFIG_VERSION, members: fields.members, proposed: null }],
     runs: [origin],
   };
 }

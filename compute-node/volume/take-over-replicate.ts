@@ -132,6 +132,7 @@ export class Replication {
       scl: NO_LSN,
       vdl: NO_LSN,
       tail: NO_LSN,
+      configVersion: holder.configVersion,
     };
     calls.send(holder.node, 'pullRecords', request, (outcome) => {
       progress.isPulling = false;

@@ -70,6 +70,7 @@ export class StampProbe {
       scl: NO_LSN,
       vdl: NO_LSN,
       tail: NO_LSN,
+      configVersion: holder.configVersion,
     };
     calls.send(holder.node, 'pullRecords', request, (outcome) => {
       this.#isAsking = false;

@@ -7,7 +7,7 @@
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { NodeId, PgIndex } from '../../src/log/lsn.ts';
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
-import type { ClusterValue, PgConfig } from '../../src/register/values.ts';
+import { type ClusterValue, FIRST_CONFIG_VERSION, type PgConfig } from '../../src/register/values.ts';
 import { avoidDraining, placeSix } from './placement.ts';
 
 /** A manifest that names so many PGs still fits a message: 80 TiB with PGs of 10 GiB. */
@@ -36,7 +36,7 @@ export function planPgs(
   while (known.length + added.length < count) {
     const members = placeSix(cluster.nodes, loads);
     const pg = (known.length + added.length) as PgIndex;
-    added.push({ pg, configVersion: 1, members, proposed: null });
+    added.push({ pg, configVersion: FIRST_CONFIG_VERSION, members, proposed: null });
     for (const node of members) loads.set(node, (loads.get(node) ?? 0) + 1);
   }
   return added;

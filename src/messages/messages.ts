@@ -214,6 +214,8 @@ export interface PullRecordsRequest {
   readonly scl: Lsn;
   readonly vdl: Lsn;
   readonly tail: Lsn;
+  /** Of the asker's manifest; 0: it has none. */
+  readonly configVersion: number;
 }
 
 export interface PullRecordsReply {
@@ -222,6 +224,44 @@ export interface PullRecordsReply {
   readonly vdl: Lsn;
   readonly tail: Lsn;
   readonly manifest: Uint8Array;
+  readonly refusal: Refusal | null;
+  readonly promisedEpoch: Epoch | null;
+}
+
+/** Everything of a copy up to here is there: pages in order, of a page the LSNs in order, at one LSN the bundle before the image. */
+export interface PageCursor {
+  readonly page: PageNumber;
+  readonly lsn: Lsn;
+  readonly image: boolean;
+}
+
+/** One value of the store: `value` is checksummed together with the key that volume, PG and the other fields make. */
+export interface PageEntry extends PageCursor {
+  readonly value: Uint8Array;
+}
+
+export interface PullPagesRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  /** NO_LSN: as far as the source's pages reach. */
+  readonly throughLsn: Lsn;
+  /** 0: the PG's first, its last. */
+  readonly firstPage: number;
+  readonly lastPage: number;
+  readonly cursor: PageCursor | null;
+  readonly maxBytes: number;
+}
+
+export interface PullPagesReply {
+  readonly entries: readonly PageEntry[];
+  /** Where to go on; null: that was all. */
+  readonly cursor: PageCursor | null;
+  readonly throughLsn: Lsn;
+  readonly highestPage: number;
+  readonly manifest: Uint8Array;
+  /** What the source collects by; empty: it knows none. */
+  readonly retention: Uint8Array;
   readonly refusal: Refusal | null;
 }
 
@@ -310,6 +350,14 @@ export interface SegmentStatus {
   readonly holderId: string;
   readonly holderUrl: string;
   readonly holderAgeMs: number;
+  readonly configVersion: number;
+  /** Kept for clones only. */
+  readonly isBase: boolean;
+  /** False: it is copying pages, or catching up after that. */
+  readonly hydrated: boolean;
+  /** While it is not: pages copied, of so many. */
+  readonly hydratedPages: number;
+  readonly hydrationPages: number;
 }
 
 export interface StatusReply {
@@ -340,6 +388,7 @@ export interface StorageNodeMethods {
   pullRecords: { request: PullRecordsRequest; reply: PullRecordsReply };
   exchangeMemory: { request: ExchangeMemoryRequest; reply: ExchangeMemoryReply };
   findCommit: { request: FindCommitRequest; reply: FindCommitReply };
+  pullPages: { request: PullPagesRequest; reply: PullPagesReply };
   status: { request: StatusRequest; reply: StatusReply };
 }
 export type StorageNodeMethod = keyof StorageNodeMethods;

@@ -34,6 +34,9 @@ export interface NameValue {
   readonly registerMembers: readonly NodeId[];
 }
 
+/** Of a PG as it is born. Its segments start empty then; who comes to it under a later one has history to copy. */
+export const FIRST_CONFIG_VERSION = 1;
+
 export interface PgConfig {
   readonly pg: PgIndex;
   /** Raised by every change of members; requests carry it. */

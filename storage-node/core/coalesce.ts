@@ -35,6 +35,7 @@ const NO_HEAD: PageHead = { newestLsn: NO_LSN, chainRecords: 0, sinceKeptBytes: 
 
 /** Whether a round is worth its while now. */
 export function isRoundDue(segment: Segment, limits: CoreLimits, nowMs: number): boolean {
+  if (segment.quarantine?.kind === 'hydrating') return false;
   if (segment.isCoalescing || segment.manifest === null || segment.settledLsn <= segment.coalesced)
     return false;
   if (isBacklogFull(segment, limits)) return true;
@@ -304,6 +305,7 @@ class Round {
 
   private renewCached(run: Run, page: PageNumber, records: readonly RedoRecord[]): void {
     const { segment, env } = this;
+    if (!segment.isInForce) return;
     const lsn = lastOf(records).lsn;
     const cached = env.cache.get(segment.name, page);
     const made = this.made.get(page);

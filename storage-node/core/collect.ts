@@ -9,7 +9,8 @@
  * not to be thinned out, is the oldest thing the run needs, and from there on everything stays (readers check the backlinks of everything between). A pin needs
  * the same up to itself.
  *
- * Chunks of the log go when all their records are below the floor and in page form here, and every peer holds them.
+ * Chunks of the log go when all their records are below the floor and in page form here, and every peer holds them. One that has not been heard of
+ * for long is not waited for for ever: should it come back further behind than the log then reaches, it is hydrated.
  *
  * Invariants
  * 1. Only a floor from a committed retention value is collected to, with the pins of that same value.
@@ -31,13 +32,16 @@ export interface CollectEnv {
   readonly nodeId: NodeId;
   readonly values: ValueCodec;
   readonly limits: CoreLimits;
+  readonly nowMs: number;
+  readonly startedAtMs: number;
 }
 
-export function isCollectionDue(segment: Segment, self: NodeId, nowMs: number): boolean {
+export function isCollectionDue(env: CollectEnv, segment: Segment): boolean {
+  const { nowMs } = env;
   if (segment.isCollecting || segment.isQuarantined || nowMs < segment.collectAfterMs) return false;
   return (
     collectableFloor(segment) > segment.collected + 1 ||
-    collectableChunks(segment, self) > segment.chunksCollected
+    collectableChunks(env, segment) > segment.chunksCollected
   );
 }
 
@@ -46,13 +50,19 @@ function collectableFloor(segment: Segment): Lsn {
   return Math.min(segment.floor, segment.coalesced + 1) as Lsn;
 }
 
-/** Up to here the log is below the floor, in page form here, and held by every peer. */
-function collectableChunks(segment: Segment, self: NodeId): Lsn {
+/** Up to here the log is below the floor, in page form here, and held by every peer that is waited for. */
+function collectableChunks(env: CollectEnv, segment: Segment): Lsn {
   const manifest = segment.manifest?.value;
   if (manifest === undefined) return NO_LSN;
-  const peers = peersOf(manifest, segment.pg, self);
+  const peers = peersOf(manifest, segment.pg, env.nodeId).filter((peer) => isWaitedFor(env, segment, peer));
   const heldByAll = peers.map((peer) => segment.peerScls.get(peer) ?? NO_LSN);
   return Math.max(0, Math.min(collectableFloor(segment) - 1, ...heldByAll)) as Lsn;
+}
+
+function isWaitedFor({ limits, nowMs, startedAtMs }: CollectEnv, segment: Segment, peer: NodeId): boolean {
+  const silentMs = nowMs - (segment.gossip.heardAtMs.get(peer) ?? startedAtMs);
+  if (silentMs <= limits.absentAfterMs) return true;
+  return silentMs <= limits.absentLogMs && segment.storedBytes <= limits.absentLogBytes;
 }
 
 /** One pass up to the floor as it is now. */
@@ -72,7 +82,7 @@ export function* collect(env: CollectEnv, segment: Segment): Program<void> {
     yield* collectCommits(segment, floor, env.limits.collectBatch);
     segment.collected = (floor - 1) as Lsn;
   }
-  yield* collectChunks(segment, collectableChunks(segment, env.nodeId), env.limits.collectBatch);
+  yield* collectChunks(segment, collectableChunks(env, segment), env.limits.collectBatch);
   segment.check();
 }
 

@@ -42,6 +42,7 @@ export interface NodeContext {
   readonly segments: SegmentTable;
   leases: Leases;
   incarnation: string;
+  readonly copies: CopySlots;
   /** Empty until the node is part of a cluster. */
   clusterId: string;
   /** Readings of the step that runs. */
@@ -52,6 +53,9 @@ export interface NodeContext {
 
   /** Why nothing may be promised or acknowledged (for this segment) yet; null: it may. Peers are being asked what was forgotten. */
   whyUnsure(segment: Segment | null): Refusal | null;
+  /** How many of the segment's peers' states are remembered here. */
+  rememberedOf(segment: Segment): number;
+
   emit(effect: CoreEffect): void;
   /** Durable first, then `replies`, in order with all earlier ones; with no ops a barrier behind what is on its way. */
   persist(ops: readonly DurableOp[], replies: readonly Reply[]): void;
@@ -62,6 +66,14 @@ export interface NodeContext {
   reply(to: ReplyTo, reply: NodeReply): void;
   run(program: Program<void>): void;
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void;
+}
+
+/** Copies of pages under way: answers to others, hydrations of segments here. */
+export interface CopySlots {
+  out: number;
+  in: number;
+  /** Hydrations begun since the start, for their names. */
+  begun: number;
 }
 
 export interface Reply {
@@ -76,30 +88,50 @@ export interface Hold {
   readonly refused: () => NodeReply;
 }
 
+/** Segments by volume and PG. Requests of the protocol see those in force only; `known` tells of tombstones and bases too. */
 export class SegmentTable {
   private readonly byName = new Map<string, Segment>();
   private readonly byVolume = new Map<VolumeId, Segment[]>();
 
+  /** In force. */
   get(volume: VolumeId, pg: PgIndex): Segment | null {
+    const segment = this.known(volume, pg);
+    return segment?.isInForce === true ? segment : null;
+  }
+
+  /** In force, or kept for what clones see of it. */
+  kept(volume: VolumeId, pg: PgIndex): Segment | null {
+    const segment = this.known(volume, pg);
+    return segment !== null && (segment.left === null || segment.left.isBase) ? segment : null;
+  }
+
+  known(volume: VolumeId, pg: PgIndex): Segment | null {
     const segments = this.byVolume.get(volume);
     if (segments === undefined) return null;
     for (const segment of segments) if (segment.pg === pg) return segment;
     return null;
   }
 
-  add(segment: Segment): void {
+  /** Takes the place of the one of the same name. */
+  put(segment: Segment): void {
     this.byName.set(segment.name, segment);
-    const segments = this.byVolume.get(segment.volume);
-    if (segments === undefined) this.byVolume.set(segment.volume, [segment]);
-    else segments.push(segment);
+    const others = (this.byVolume.get(segment.volume) ?? []).filter(({ pg }) => pg !== segment.pg);
+    this.byVolume.set(segment.volume, [...others, segment]);
   }
 
+  /** In force. */
   ofVolume(volume: VolumeId): readonly Segment[] {
-    return this.byVolume.get(volume) ?? [];
+    return (this.byVolume.get(volume) ?? []).filter((segment) => segment.isInForce);
   }
 
+  /** Tombstones and bases among them. */
   all(): IterableIterator<Segment> {
     return this.byName.values();
+  }
+
+  /** In force or kept. */
+  *allKept(): Generator<Segment> {
+    for (const segment of this.byName.values()) if (segment.left?.isBase !== false) yield segment;
   }
 
   get size(): number {

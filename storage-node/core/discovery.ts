@@ -3,12 +3,13 @@
  * journal forgot one, hears of it here and adopts the manifest that names it a member; gossip then fills it.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
+import { compareEpochs } from '../../src/log/epoch.ts';
 import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { NodeContext } from './context.ts';
-import { adoptManifest } from './gossip.ts';
+import type { DurableOp } from './effects.ts';
 import { type Program, callPeer } from './program.ts';
-import { addSegment, readManifest } from './takeover.ts';
-import { hostsOf } from './manifests.ts';
+import { configOf, hostsOf } from './manifests.ts';
+import { adoptManifest, leaveIfNoHost, openSegment, readManifest, whyLeft } from './membership.ts';
 
 /** Returns whether `peer` has told all it knows. */
 export function* discoverFrom(ctx: NodeContext, peer: NodeId): Program<boolean> {
@@ -16,7 +17,9 @@ export function* discoverFrom(ctx: NodeContext, peer: NodeId): Program<boolean> 
   try {
     const answer = yield* callPeer(peer, { method: 'status', body: { clusterId: ctx.clusterId } });
     if (answer.method !== 'status' || answer.body.refusal !== null) return false;
-    for (const { volume, pg } of answer.body.segments) {
+    for (const { volume, pg, configVersion, isBase } of answer.body.segments) {
+      const left = ctx.segments.known(volume, pg)?.left ?? null;
+      if (isBase || (left !== null && left.configVersion >= configVersion)) continue;
       if (ctx.segments.get(volume, pg)?.manifest == null && !(yield* adoptFrom(ctx, peer, volume, pg)))
         return false;
     }
@@ -42,6 +45,7 @@ function* adoptFrom(
     scl: NO_LSN,
     vdl: NO_LSN,
     tail: NO_LSN,
+    configVersion: 0,
   };
   const body = { clusterId: ctx.clusterId, volume, pg, ...nothing };
   const answer = yield* callPeer(peer, { method: 'pullRecords', body });
@@ -51,9 +55,17 @@ function* adoptFrom(
   if (answer.body.manifest.length === 0) return true;
   const manifest = readManifest(answer.body.manifest);
   if (manifest === null || manifest.volume !== volume) return false;
-  if (!hostsOf(manifest, pg).includes(ctx.options.nodeId)) return true;
-  const segment = ctx.segments.get(volume, pg) ?? addSegment(ctx, volume, pg);
-  ctx.persist(adoptManifest(ctx, segment, peer, answer.body.manifest), []);
+  const known = ctx.segments.known(volume, pg);
+  if (known !== null && compareEpochs(manifest.epoch, known.promised) < 0) return true;
+  const config = configOf(manifest, pg);
+  if (config === null || whyLeft(ctx, volume, pg, config.configVersion) !== null) return true;
+  if (!hostsOf(manifest, pg).includes(ctx.options.nodeId)) {
+    if (known !== null) leaveIfNoHost(ctx, known, manifest);
+    return true;
+  }
+  const ops: DurableOp[] = [];
+  const segment = openSegment(ctx, volume, pg, config.configVersion, ops);
+  ctx.persist([...ops, ...adoptManifest(ctx, segment, peer, answer.body.manifest)], []);
   ctx.log('info', 'heard of a segment that is missing here', { segment: segment.name, peer });
   return true;
 }

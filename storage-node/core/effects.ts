@@ -52,8 +52,16 @@ export type CoreEffect =
       readonly ops: readonly DurableOp[];
       readonly whenDurable: readonly CoreEffect[];
     }
-  /** Background work (page versions, collection): store only, not journaled, may be lost at a crash. `written` follows when done. */
-  | { readonly kind: 'write'; readonly ops: readonly KvOp[]; readonly token: Token }
+  /**
+   * Background work (page versions, collection): store only, not journaled, may be lost at a crash. `written` follows when done; with
+   * `isLasting` it follows when this and everything given to the store before is durable there.
+   */
+  | {
+      readonly kind: 'write';
+      readonly ops: readonly KvOp[];
+      readonly token: Token;
+      readonly isLasting: boolean;
+    }
   | { readonly kind: 'query'; readonly token: Token; readonly queries: readonly StoreQuery[] }
   | { readonly kind: 'reply'; readonly to: ReplyTo; readonly reply: NodeReply }
   | { readonly kind: 'call'; readonly peer: NodeId; readonly token: Token; readonly request: PeerRequest }

@@ -14,19 +14,18 @@
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { decodeBoxcar } from '../../src/log/codec.ts';
-import { compareEpochs } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { PullRecordsReply, PullRecordsRequest } from '../../src/messages/messages.ts';
-import { sameBytes } from '../../src/register/bytes.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
-import { compareManifests, hostsOf, peersOf, whyNotExtends } from './manifests.ts';
+import { beginHydration } from './hydration.ts';
+import { after } from './keys.ts';
+import { compareManifests, peersOf } from './manifests.ts';
+import { adoptManifest, readManifest } from './membership.ts';
 import { type Program, callPeer, readRange } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
 import type { Segment } from './segment.ts';
-import { installManifest, readManifest } from './takeover.ts';
-import { after } from './keys.ts';
 
 const EMPTY = new Uint8Array(0);
 /** Chunks read at a time to answer a pull. */
@@ -35,6 +34,10 @@ const CHUNKS_PER_QUERY = 64;
 const MAX_REPLY_BYTES = 900 * 1024;
 /** Exchanges in a row with one peer that has more, before others get their turn. */
 const MAX_PULLS_IN_A_ROW = 64;
+/** A newcomer remembers so many of its peers before it counts: any write quorum has one of them in it. */
+const WITNESSED_PEERS = 3;
+/** So many of five peers have a log that begins above ours before pages are copied instead. */
+const UNREACHED_PEERS = 3;
 
 /** Starts an exchange when it is time. Called on every tick. */
 export function gossipIfDue(ctx: NodeContext, segment: Segment): void {
@@ -43,17 +46,24 @@ export function gossipIfDue(ctx: NodeContext, segment: Segment): void {
   gossip.gapSinceMs = lacksRecords(segment) ? (gossip.gapSinceMs ?? nowMs) : null;
   const isGapOld = gossip.gapSinceMs !== null && nowMs - gossip.gapSinceMs >= ctx.limits.gapAgeMs;
   if (isGapOld) gossip.nextAtMs = Math.min(gossip.nextAtMs, nowMs + ctx.limits.gossipGapIntervalMs);
-  if (gossip.isRunning || nowMs < gossip.nextAtMs || segment.manifest === null) return;
+  if (gossip.isRunning || nowMs < gossip.nextAtMs || segment.manifest === null || !segment.isInForce) return;
   const peers = peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
   const peer = peers[gossip.peerCursor % Math.max(1, peers.length)];
   if (peer === undefined) return;
   gossip.peerCursor += 1;
+  gossip.fruitless += 1;
   gossip.isRunning = true;
-  ctx.run(exchange(ctx, segment, peer, isGapOld || segment.isQuarantined));
+  ctx.run(exchange(ctx, segment, peer, wantsPages(segment) ? false : isGapOld || segment.isQuarantined));
 }
 
 function lacksRecords(segment: Segment): boolean {
+  if (wantsPages(segment)) return false;
   return segment.held.hasGap || segment.scl < segment.tail || segment.isQuarantined;
+}
+
+/** The log begins where the pages end that are being copied. */
+function wantsPages(segment: Segment): boolean {
+  return segment.quarantine?.kind === 'hydrating';
 }
 
 function* exchange(ctx: NodeContext, segment: Segment, peer: NodeId, wantsRecords: boolean): Program<void> {
@@ -63,9 +73,12 @@ function* exchange(ctx: NodeContext, segment: Segment, peer: NodeId, wantsRecord
     for (let pulls = 0; pulls < MAX_PULLS_IN_A_ROW; pulls += 1) {
       const request = pullFor(ctx, segment, wantsRecords);
       const answer = yield* callPeer(peer, { method: 'pullRecords', body: request });
-      if (answer.method !== 'pullRecords') break;
+      // Meanwhile the segment may have left this node.
+      if (answer.method !== 'pullRecords' || !segment.isInForce) break;
       const sclBefore = segment.scl;
       adopt(ctx, segment, peer, answer.body);
+      if (!segment.isInForce) break;
+      if (wantsRecords) noteReach(ctx, segment, peer, request, answer.body);
       const isBacklogged = segment.held.bytes > ctx.limits.maxUncoalescedBytes / 2;
       if (segment.scl === sclBefore || segment.scl >= answer.body.scl || !wantsRecords || isBacklogged) break;
     }
@@ -77,6 +90,44 @@ function* exchange(ctx: NodeContext, segment: Segment, peer: NodeId, wantsRecord
   const isQuiet = segment.vdl === vdlBefore && !lacksRecords(segment);
   const pauseMs = isQuiet ? ctx.limits.gossipQuietIntervalMs : ctx.limits.gossipIntervalMs;
   gossip.nextAtMs = ctx.now.monotonicMs + pauseMs;
+}
+
+/**
+ * The peers' logs are collected too: one that was away for long may find none that goes on where its own ends. Once three peers have shown
+ * that, and all have been asked, only their pages can help.
+ */
+function noteReach(
+  ctx: NodeContext,
+  segment: Segment,
+  peer: NodeId,
+  { afterLsn }: PullRecordsRequest,
+  reply: PullRecordsReply,
+): void {
+  const { gossip, scl } = segment;
+  if (scl !== afterLsn) {
+    gossip.fruitless = 0;
+    gossip.unreached.clear();
+    return;
+  }
+  if (reply.refusal !== null || reply.scl <= scl || !segment.isInTerm) return;
+  const [first] = reply.boxcars;
+  if (first !== undefined && firstPrevLsn(ctx, first) <= scl) return;
+  gossip.unreached.add(peer);
+  const peers =
+    segment.manifest === null ? [] : peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
+  if (gossip.unreached.size < UNREACHED_PEERS || gossip.fruitless < peers.length) return;
+  gossip.unreached.clear();
+  beginHydration(ctx, segment, `the logs of its peers begin above ${scl}`);
+}
+
+/** NO_LSN when it cannot be read. */
+function firstPrevLsn(ctx: NodeContext, boxcar: Uint8Array): Lsn {
+  try {
+    return decodeBoxcar(boxcar, ctx.crc32).records[0]?.prevLsn ?? NO_LSN;
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    return NO_LSN;
+  }
 }
 
 function pullFor(ctx: NodeContext, segment: Segment, wantsRecords: boolean): PullRecordsRequest {
@@ -91,6 +142,7 @@ function pullFor(ctx: NodeContext, segment: Segment, wantsRecords: boolean): Pul
     scl,
     vdl,
     tail,
+    configVersion: segment.configVersion,
   };
 }
 
@@ -98,44 +150,20 @@ function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullReco
   // A peer in quarantine still gives what it holds; only its SCL proves nothing.
   const isIntact = reply.refusal === null;
   if (!isIntact && reply.refusal?.code !== 'QUARANTINED') return;
+  segment.gossip.heardAtMs.set(peer, ctx.now.monotonicMs);
   const ops: DurableOp[] = [];
   if (reply.manifest.length > 0) ops.push(...adoptManifest(ctx, segment, peer, reply.manifest));
+  if (!segment.isInForce) return;
   if (segment.isInTerm) {
     if (knowsRunsOf(segment, reply)) segment.learnVdl(reply.vdl, reply.tail);
     for (const bytes of reply.boxcars) ops.push(...takeBoxcar(ctx, segment, peer, bytes));
   }
-  segment.hearPeer(peer, reply.scl, isIntact);
+  const { isHydrated: wasHydrated, hydration } = segment;
+  if (hydration !== null) hydration.isWitness = ctx.rememberedOf(segment) >= WITNESSED_PEERS;
+  ops.push(...segment.hearPeer(peer, reply.scl, isIntact, reply.promisedEpoch));
+  if (!wasHydrated && segment.isHydrated)
+    ctx.log('info', 'a segment is hydrated', { segment: segment.name, scl: segment.scl });
   if (ops.length > 0) ctx.persist(ops, []);
-}
-
-/** Installs a peer's manifest if it is newer, above the promise, and fits. */
-export function adoptManifest(
-  ctx: NodeContext,
-  segment: Segment,
-  peer: NodeId,
-  bytes: Uint8Array,
-): DurableOp[] {
-  const known = segment.manifest;
-  if (known !== null && sameBytes(known.bytes, bytes)) return [];
-  const manifest = readManifest(bytes);
-  if (manifest === null || manifest.volume !== segment.volume) return [];
-  if (compareEpochs(manifest.epoch, segment.promised) < 0) return [];
-  if (!hostsOf(manifest, segment.pg).includes(ctx.options.nodeId)) return [];
-  if (known !== null) {
-    if (compareManifests(manifest, known.value) <= 0) return [];
-    const fault = whyNotExtends(known.value, manifest, segment);
-    if (fault !== null) {
-      ctx.log('error', 'a peer has a manifest that does not extend ours', {
-        segment: segment.name,
-        peer,
-        fault,
-      });
-      return [];
-    }
-  }
-  const ops = installManifest(ctx, segment, manifest, bytes);
-  ctx.releaseHeld();
-  return ops;
 }
 
 /**
@@ -181,9 +209,12 @@ function* answerPull(
   { to, body }: Request<'pullRecords'>,
 ): Program<void> {
   try {
+    // What comes while the store is read is in the next reply: an SCL told with records is one that they reach, if the log does.
+    const sclBefore = segment.scl;
     const boxcars = yield* chunksFor(segment, body);
-    const { scl, vdl, tail } = segment;
-    const manifest = mayLackManifest(segment, body.vdl) ? (segment.manifest?.bytes ?? EMPTY) : EMPTY;
+    const { vdl, tail, promised: promisedEpoch } = segment;
+    const scl = Math.min(sclBefore, segment.scl) as Lsn;
+    const manifest = mayLackManifest(segment, body) ? (segment.manifest?.bytes ?? EMPTY) : EMPTY;
     const isIntact = !segment.isQuarantined && ctx.whyUnsure(segment) === null;
     const quarantined = isIntact
       ? null
@@ -193,7 +224,10 @@ function* answerPull(
       [
         {
           to,
-          reply: { method: 'pullRecords', body: { boxcars, scl, vdl, tail, manifest, refusal: quarantined } },
+          reply: {
+            method: 'pullRecords',
+            body: { boxcars, scl, vdl, tail, manifest, refusal: quarantined, promisedEpoch },
+          },
         },
       ],
     );
@@ -224,8 +258,8 @@ function* chunksFor(segment: Segment, body: PullRecordsRequest): Program<readonl
 }
 
 /** Whoever has the installed manifest knows of a VDL at least at the head run's start, and one with an older manifest of none there. */
-function mayLackManifest(segment: Segment, askersVdl: Lsn): boolean {
+function mayLackManifest(segment: Segment, { vdl, configVersion }: PullRecordsRequest): boolean {
   if (segment.manifest === null) return false;
   const { firstLsn } = headRun(segment.manifest.value.runs);
-  return askersVdl === NO_LSN || askersVdl < firstLsn - 1;
+  return configVersion < segment.configVersion || vdl === NO_LSN || vdl < firstLsn - 1;
 }

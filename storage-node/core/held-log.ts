@@ -210,6 +210,22 @@ export class HeldLog {
     return { removed, kept };
   }
 
+  /**
+   * Everything up to `baseLsn` is in page form now, wherever it came from: what is held above it stays. Returns the LSN of a record
+   * that contradicts the new base; null when there is none.
+   */
+  rebase(baseLsn: Lsn): Lsn | null {
+    const pieces = [...this.piecesAbove(baseLsn)];
+    this.reset(baseLsn);
+    for (const { birthEpoch, records } of pieces) {
+      const rest = records.slice(indexAfter(records, baseLsn));
+      const first = rest[0] as RedoRecord;
+      if (this.standing(first, birthEpoch) !== 'new') return first.lsn;
+      this.add({ birthEpoch, records: rest });
+    }
+    return null;
+  }
+
   /** Starts anew from another base; everything held is forgotten. */
   reset(baseLsn: Lsn): void {
     this.baseLsnValue = baseLsn;

@@ -4,6 +4,7 @@
  *
  *     M  installed manifest                R  retention value
  *     S  progress of the segment           C  + LSN               coalescing round that ended there
+ *     H  progress of its hydration
  *     L  + last LSN                        chunk of the log
  *     P  + page + LSN + 0                  bundle of a page's records, by its first LSN
  *     P  + page + LSN + 1                  page image at that LSN
@@ -20,6 +21,7 @@ export const KIND = {
   manifest: 0x4d,
   retention: 0x52,
   progress: 0x53,
+  hydration: 0x48,
   round: 0x43,
   chunk: 0x4c,
   page: 0x50,
@@ -35,6 +37,8 @@ export const BUNDLE = 0;
 export const IMAGE = 1;
 
 const MAX_LSN = Number.MAX_SAFE_INTEGER as Lsn;
+/** Of a page entry: page, LSN, kind. */
+const LONGEST_SUFFIX_BYTES = 13;
 const TWO_32 = 2 ** 32;
 
 /** The keys of one segment. */
@@ -47,6 +51,7 @@ export class SegmentKeys {
       manifest: prefix('manifest'),
       retention: prefix('retention'),
       progress: prefix('progress'),
+      hydration: prefix('hydration'),
       round: prefix('round'),
       chunk: prefix('chunk'),
       page: prefix('page'),
@@ -63,6 +68,16 @@ export class SegmentKeys {
   }
   get progress(): Uint8Array {
     return this.prefixes.progress;
+  }
+
+  get hydration(): Uint8Array {
+    return this.prefixes.hydration;
+  }
+
+  /** Every key of the segment, kind by kind; the manifest last. */
+  all(): readonly KvRange[] {
+    const { manifest, ...others } = this.prefixes;
+    return [...Object.values(others), manifest].map((prefix) => ({ gte: prefix, lt: endOf(prefix) }));
   }
 
   chunk(lastLsn: Lsn): Uint8Array {
@@ -98,6 +113,11 @@ export class SegmentKeys {
   /** All entries of pages first … last. */
   pagesBetween(first: PageNumber, last: PageNumber): KvRange {
     return { gte: this.bundle(first, 0 as Lsn), lt: after(this.image(last, MAX_LSN)) };
+  }
+
+  /** All page entries of a PG. */
+  pagesOf(pg: PgIndex, pgPages: number): KvRange {
+    return this.pagesBetween((pg * pgPages + 1) as PageNumber, ((pg + 1) * pgPages) as PageNumber);
   }
 
   garbage(lsn: Lsn, page: PageNumber): Uint8Array {
@@ -200,8 +220,11 @@ export const GUARD = {
   doubt: 'node/doubt',
 } as const;
 
-/** Guard keys of one segment. `marks`: SCL watermark, VDL and its tail. `distrust`: why the segment does not trust itself any more. */
-export type SegmentGuard = 'promise' | 'installed' | 'marks' | 'distrust';
+/**
+ * Guard keys of one segment. `marks`: SCL watermark, VDL and its tail. `distrust`: why the segment does not trust itself any more.
+ * `hydration`: which hydration it needs before it is whole. `left`: the configuration that has no segment here any more.
+ */
+export type SegmentGuard = 'promise' | 'installed' | 'marks' | 'distrust' | 'hydration' | 'left';
 
 export function segmentGuardKey(volume: VolumeId, pg: PgIndex, what: SegmentGuard): string {
   return `${GUARD.segmentPrefix}${volume}/${pg}/${what}`;
@@ -221,6 +244,12 @@ export function parseSegmentName(name: string): { readonly volume: VolumeId; rea
   const [volume, pg, ...rest] = name.split('/');
   if (volume === undefined || pg === undefined || rest.length > 0) return null;
   return { volume: volume as VolumeId, pg: Number(pg) as PgIndex };
+}
+
+/** Above every key that a segment makes of the prefix. */
+function endOf(prefix: Uint8Array): Uint8Array {
+  const end = extend(prefix, LONGEST_SUFFIX_BYTES + 1);
+  return end.fill(0xff, prefix.length);
 }
 
 function segmentPrefix(kind: number, volume: VolumeId, pg: PgIndex): Uint8Array {

@@ -44,6 +44,18 @@ export interface CoreLimits {
   readonly collectIntervalMs: number;
   /** Entries looked at or deleted in one step of a collection. */
   readonly collectBatch: number;
+  /** A peer not heard of for so long is absent: the log is kept for it while it is no larger, and for no longer, than this. */
+  readonly absentAfterMs: number;
+  readonly absentLogBytes: number;
+  readonly absentLogMs: number;
+  /** Copies of pages at a time, so that the foreground comes first: replies to others in the making, segments here that hydrate. */
+  readonly copiesOut: number;
+  readonly copiesIn: number;
+  /** Bytes of pages that one segment copies per second, and of one reply. */
+  readonly copyBytesPerSecond: number;
+  readonly copyReplyBytes: number;
+  /** Pause before another source is tried. */
+  readonly copyRetryMs: number;
   /** Coalescing rounds remembered in the store, to find one that was lost (rounds.ts). */
   readonly roundsRemembered: number;
 }
@@ -70,5 +82,13 @@ export const DEFAULT_CORE_LIMITS: CoreLimits = {
   gapAgeMs: 150,
   collectIntervalMs: 5_000,
   collectBatch: 256,
+  absentAfterMs: 60_000,
+  absentLogBytes: 256 * MIB,
+  absentLogMs: 24 * 3_600_000,
+  copiesOut: 2,
+  copiesIn: 2,
+  copyBytesPerSecond: 64 * MIB,
+  copyReplyBytes: MAX_BOXCAR_BYTES,
+  copyRetryMs: 200,
   roundsRemembered: 256,
 };

@@ -24,10 +24,13 @@ import { discoverFrom } from './discovery.ts';
 import { Doubt } from './doubt.ts';
 import { gossipIfDue, onPullRecords } from './gossip.ts';
 import { onHeartbeat } from './heartbeats.ts';
+import { copyPages, isCopyDue } from './hydration.ts';
 import { Leases } from './leases.ts';
 import { GUARD } from './keys.ts';
 import { type CoreLimits, DEFAULT_CORE_LIMITS } from './limits.ts';
 import { MemoryExchange } from './memory-exchange.ts';
+import { isRemovalDue, keepBases, removeData } from './membership.ts';
+import { onPullPages } from './page-copies.ts';
 import { PageCache } from './page-memory.ts';
 import { type Program, ProgramRunner } from './program.ts';
 import { onReadPages } from './read-requests.ts';
@@ -71,6 +74,7 @@ export class StorageNodeCore implements NodeContext {
   readonly values: ValueCodec;
   readonly cache: PageCache;
   readonly segments = new SegmentTable();
+  readonly copies = { out: 0, in: 0, begun: 0 };
   leases: Leases;
   incarnation = '';
   clusterId = '';
@@ -270,6 +274,9 @@ export class StorageNodeCore implements NodeContext {
       case 'exchangeMemory':
         this.exchange.onExchange(this, { to, body: request.body });
         return;
+      case 'pullPages':
+        onPullPages(this, { to, body: request.body });
+        return;
       case 'status':
         this.reply(to, { method: 'status', body: statusOf(this) });
         return;
@@ -313,7 +320,7 @@ export class StorageNodeCore implements NodeContext {
     this.doubt.onTick(this);
     const { isSettled } = this.recall;
     if (isSettled && this.now.monotonicMs >= this.discoverAtMs) this.discover();
-    for (const segment of this.segments.all()) {
+    for (const segment of [...this.segments.all()]) {
       if (isSettled) gossipIfDue(this, segment);
       if ((this.pausedUntilMs.get(segment) ?? 0) <= this.now.monotonicMs) this.workOn(segment);
     }
@@ -321,6 +328,11 @@ export class StorageNodeCore implements NodeContext {
 
   private workOn(segment: Segment): void {
     const nowMs = this.now.monotonicMs;
+    const { hydration } = segment;
+    if (isRemovalDue(segment)) this.background(segment, 'deletion', removeData(this, segment), () => {});
+    if (hydration !== null && isCopyDue(this, segment))
+      this.background(segment, 'hydration', copyPages(this, segment, hydration), () => {});
+    if (!segment.isInForce) return;
     if (isRoundDue(segment, this.limits, nowMs)) {
       segment.isCoalescing = true;
       this.background(segment, 'coalescing', this.coalescing(segment), () => {
@@ -333,10 +345,16 @@ export class StorageNodeCore implements NodeContext {
         this.freshening.delete(segment),
       );
     }
-    if (isCollectionDue(segment, this.options.nodeId, nowMs)) {
+    const env = {
+      nodeId: this.options.nodeId,
+      values: this.values,
+      limits: this.limits,
+      nowMs,
+      startedAtMs: this.startedAtMs,
+    };
+    if (isCollectionDue(env, segment)) {
       segment.isCollecting = true;
       segment.collectAfterMs = nowMs + this.limits.collectIntervalMs;
-      const env = { nodeId: this.options.nodeId, values: this.values, limits: this.limits };
       this.background(segment, 'collection', collect(env, segment), () => {
         segment.isCollecting = false;
       });
@@ -374,6 +392,7 @@ export class StorageNodeCore implements NodeContext {
   }
 
   private discover(): void {
+    keepBases(this);
     this.discoverAtMs = this.now.monotonicMs + DISCOVERY_INTERVAL_MS;
     const peers = this.options.peers.filter(({ nodeId }) => nodeId !== this.options.nodeId);
     const peer = peers[this.discoverCursor % Math.max(1, peers.length)];
@@ -395,8 +414,12 @@ export class StorageNodeCore implements NodeContext {
     return this.recall.whyUnsure(this, segment);
   }
 
+  rememberedOf(segment: Segment): number {
+    return this.exchange.memory.countOf(segment.name);
+  }
+
   segmentOf(volume: Segment['volume'], pg: Segment['pg']): Segment | null {
-    return this.segments.get(volume, pg);
+    return this.segments.kept(volume, pg);
   }
 
   emit(effect: CoreEffect): void {
@@ -425,7 +448,8 @@ export class StorageNodeCore implements NodeContext {
     const due: Reply[] = [];
     for (const item of held) {
       const { segment, epoch, refused } = item.hold;
-      if (compareEpochs(epoch, segment.promised) < 0) this.reply(item.reply.to, refused());
+      if (compareEpochs(epoch, segment.promised) < 0 || !segment.isInForce)
+        this.reply(item.reply.to, refused());
       else if (this.leases.heldUntilMs(segment.volume, epoch) <= this.now.monotonicMs) due.push(item.reply);
       else this.held.push(item);
     }

@@ -16,6 +16,8 @@ interface Entry {
   change: number;
   /** null: the bootstrap nodes. */
   segment: Segment | null;
+  /** Another configuration has other peers: those that came with it have not been told. */
+  configVersion: number;
 }
 
 export interface News {
@@ -48,7 +50,10 @@ export class OwnState {
   }
 
   refresh(ctx: NodeContext, registers: Registers): void {
-    for (const segment of ctx.segments.all()) this.note(segmentItem(segment), segment);
+    for (const segment of ctx.segments.all()) {
+      // A base has promised and acknowledged nothing.
+      if (segment.left?.isBase !== true) this.note(segmentItem(segment), segment);
+    }
     for (const [key, state] of registers.entries()) this.note(registerItem(key, state), null);
   }
 
@@ -64,9 +69,10 @@ export class OwnState {
   private note(item: MemoryItem, segment: Segment | null): void {
     const name = itemName(item);
     const known = this.entries.get(name);
-    if (known !== undefined && sameItem(known.item, item)) return;
+    const configVersion = segment?.configVersion ?? 0;
+    if (known !== undefined && known.configVersion === configVersion && sameItem(known.item, item)) return;
     this.changes += 1;
-    this.entries.set(name, { item, change: this.changes, segment });
+    this.entries.set(name, { item, change: this.changes, segment, configVersion });
   }
 }
 

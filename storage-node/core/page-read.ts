@@ -92,7 +92,7 @@ export function levelsOf(
 /** A clone's parent: all it has up to the branch point must be held here. */
 function checkParent(base: Segment, upToLsn: Lsn): void {
   const requiredScl = base.vdl >= upToLsn ? Math.min(upToLsn, base.tail) : upToLsn;
-  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict') {
+  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict' || !base.isHydrated) {
     throw new TidemarkError(
       'BEHIND',
       `the parent's ${base.name} is complete to ${base.scl}, ${requiredScl} is needed`,
@@ -279,7 +279,8 @@ function finish(
   if (base === null) return { page, lsn: NO_LSN, data: EMPTY };
   const data = applyChanges(base.data, deltas.toReversed()) as Uint8Array;
   // What was coalesced while the store was read may include newer records of the page.
-  if (deltas.length >= env.limits.cacheFromRecords && own !== undefined && cacheable.includes(search)) {
+  const isKept = own?.segment.isInForce === true;
+  if (deltas.length >= env.limits.cacheFromRecords && isKept && cacheable.includes(search)) {
     if (own.upToLsn >= own.segment.coalesced && isVisible(own.path, own.segment.volume, lsn)) {
       env.cache.put(own.segment.name, page, { run: point.run, lsn, data, pending: [] });
     }

@@ -13,7 +13,7 @@ import type { CoreEffect, PeerReply, PeerRequest, StoreQuery, StoreResult, Token
 
 export type Wait =
   | { readonly kind: 'query'; readonly queries: readonly StoreQuery[] }
-  | { readonly kind: 'write'; readonly ops: readonly KvOp[] }
+  | { readonly kind: 'write'; readonly ops: readonly KvOp[]; readonly isLasting: boolean }
   /** `isBehindDisk`: it goes out when everything before it is durable: for what tells of the node's own state. */
   | {
       readonly kind: 'call';
@@ -50,7 +50,13 @@ export function* readRange(range: KvRange): Program<Entries> {
 /** Background writes: not journaled, atomic, in the store when the program goes on. */
 export function* writeStore(ops: readonly KvOp[]): Program<void> {
   if (ops.length === 0) return;
-  const answer = yield { kind: 'write', ops };
+  const answer = yield { kind: 'write', ops, isLasting: false };
+  assert(answer.kind === 'written', 'a write is answered by its end');
+}
+
+/** As writeStore, but when the program goes on, this and all that was written before survives a crash. */
+export function* writeStoreDurably(ops: readonly KvOp[]): Program<void> {
+  const answer = yield { kind: 'write', ops, isLasting: true };
   assert(answer.kind === 'written', 'a write is answered by its end');
 }
 
@@ -106,7 +112,7 @@ export class ProgramRunner {
         this.emit({ kind: 'query', token, queries: wait.queries });
         return;
       case 'write':
-        this.emit({ kind: 'write', token, ops: wait.ops });
+        this.emit({ kind: 'write', token, ops: wait.ops, isLasting: wait.isLasting });
         return;
       case 'call': {
         const call: CoreEffect = { kind: 'call', token, peer: wait.peer, request: wait.request };

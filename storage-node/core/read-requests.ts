@@ -32,6 +32,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'read
     const pages = yield* read(ctx, segment, body);
     // The floor may have risen, and collection begun, while the store was read.
     checkFloor(segment, body);
+    if (!segment.isInForce) throw new TidemarkError('NO_SEGMENT', `${segment.name} has left this node`);
     ctx.reply(to, {
       method: 'readPages',
       body: { requestId: body.requestId, pages, scl: tellableScl(segment), refusal: null },
@@ -47,7 +48,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'read
 
 function* read(ctx: NodeContext, segment: Segment, body: ReadPagesRequest): Program<readonly PageVersion[]> {
   const point = { volume: body.volume, run: body.run, lsn: body.lsn };
-  const segmentOf = (volume: Segment['volume']) => ctx.segments.get(volume, body.pg);
+  const segmentOf = (volume: Segment['volume']) => ctx.segments.kept(volume, body.pg);
   const levels = levelsOf(point, segmentOf);
   try {
     return yield* readPages(ctx, point, levels, body.pages);
@@ -92,6 +93,7 @@ function checkPoint(segment: Segment, body: ReadPagesRequest): void {
   if (segment.quarantine?.kind === 'conflict') {
     throw new TidemarkError('QUARANTINED', `${segment.name} distrusts itself: ${segment.quarantine.reason}`);
   }
+  if (!segment.isHydrated) throw new TidemarkError('QUARANTINED', `${segment.name} is being hydrated`);
   const requiredScl = Math.max(body.requiredScl, body.lsn >= segment.vdl ? segment.tail : 0);
   if (segment.scl < requiredScl) {
     const code = segment.isQuarantined ? 'QUARANTINED' : 'BEHIND';

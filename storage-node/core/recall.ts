@@ -20,13 +20,13 @@ import type { Doubt } from './doubt.ts';
 import type { DurableOp } from './effects.ts';
 import { GUARD } from './keys.ts';
 import { clampToRuns } from './manifests.ts';
+import { addSegment } from './membership.ts';
 import { type MemoryItem, exceeds, itemName, merged } from './memory-items.ts';
 import { registerItem, rememberersOf, segmentItem } from './own-state.ts';
 import { itemsOf } from './peer-memory.ts';
 import { refusal } from './refusals.ts';
 import type { Registers } from './registers.ts';
 import type { Segment } from './segment.ts';
-import { addSegment } from './takeover.ts';
 import { encodeText } from './values.ts';
 
 /** All five peers are waited for so long. */
@@ -136,18 +136,20 @@ function unsure(who: string): Refusal {
 function isLapse(ctx: NodeContext, registers: Registers, claim: MemoryItem): boolean {
   if (claim.kind === 'register') return exceeds(claim, registerItem(claim.key, registers.get(claim.key)));
   const { volume, pg } = claim;
-  const segment = ctx.segments.get(volume, pg);
+  const segment = ctx.segments.known(volume, pg);
   if (segment === null) {
     return exceeds(claim, { ...claim, watermark: NO_LSN, promised: NO_EPOCH, installed: null });
   }
   const runs = segment.manifest?.value.runs;
   const watermark = runs === undefined ? claim.watermark : clampToRuns(runs, pg, claim.watermark);
-  return exceeds({ ...claim, watermark }, segmentItem(segment));
+  // One that left, or came back and is not whole yet, has no manifest to forget.
+  const installed = segment.isInForce && segment.isHydrated ? claim.installed : null;
+  return exceeds({ ...claim, watermark, installed }, segmentItem(segment));
 }
 
 /** Raises to what is remembered. Values and records come from the others, by the repair of what is in doubt. */
 function makeGood(ctx: NodeContext, registers: Registers, lapse: MemoryItem): DurableOp[] {
   if (lapse.kind === 'register') return registers.recall(lapse.key, lapse.promised);
   const { volume, pg } = lapse;
-  return (ctx.segments.get(volume, pg) ?? addSegment(ctx, volume, pg)).recall(lapse);
+  return (ctx.segments.known(volume, pg) ?? addSegment(ctx, volume, pg)).recall(lapse);
 }

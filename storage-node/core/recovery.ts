@@ -19,12 +19,13 @@ import type { NodeContext } from './context.ts';
 import type { Doubt } from './doubt.ts';
 import type { DurableOp, JournalRecovery, NodeRecovery } from './effects.ts';
 import { GUARD, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
+import { Hydration } from './hydration-state.ts';
 import { Leases } from './leases.ts';
 import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
 import { type Program, readRange, writeStore } from './program.ts';
 import type { Registers } from './registers.ts';
 import type { InstalledManifest, Segment } from './segment.ts';
-import { addSegment } from './takeover.ts';
+import { addSegment } from './membership.ts';
 import { type Progress, decodeEpoch, decodeLsns, decodeText } from './values.ts';
 
 const ENTRIES_PER_QUERY = 256;
@@ -36,6 +37,8 @@ interface SegmentGuards {
   installed?: Uint8Array;
   marks?: Uint8Array;
   distrust?: Uint8Array;
+  hydration?: Uint8Array;
+  left?: Uint8Array;
 }
 
 export function* start(
@@ -55,7 +58,13 @@ export function* start(
   const journal = journalBySegment(ctx, recovery);
   yield* loadManifests(ctx, journal);
   for (const segment of ctx.segments.all()) {
-    const lost = loadGuards(segment, guards.get(segment.name) ?? {});
+    const own = guards.get(segment.name) ?? {};
+    const lost = loadGuards(segment, own);
+    if (isTombstone(segment)) {
+      segment.manifest = null;
+      continue;
+    }
+    yield* loadHydration(ctx, segment, own.hydration);
     yield* loadProgress(ctx, segment, lost);
     yield* loadChunks(ctx, segment);
     replayChunks(ctx, segment, journal.get(segment.name)?.chunks ?? []);
@@ -90,7 +99,7 @@ function loadSegmentGuards(ctx: NodeContext, recovery: JournalRecovery): Map<str
   for (const [key, value] of recovery.guard) {
     const parsed = parseSegmentGuardKey(key);
     if (parsed === null) continue;
-    const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+    const segment = ctx.segments.known(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
     const known = guards.get(segment.name) ?? {};
     guards.set(segment.name, { ...known, [parsed.what]: value });
   }
@@ -110,7 +119,8 @@ function journalBySegment(ctx: NodeContext, recovery: JournalRecovery): Map<stri
       const parsed = parseKey(key);
       // Deletions need no replay: manifests cut, and collection only spares.
       if (parsed === null || value === null) continue;
-      const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+      const segment =
+        ctx.segments.known(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
       const journaled = bySegment.get(segment.name) ?? { chunks: [], manifests: [], retentions: [] };
       bySegment.set(segment.name, journaled);
       if (parsed.kind === 'chunk') journaled.chunks.push({ key, value });
@@ -127,7 +137,8 @@ function* loadManifests(ctx: NodeContext, journal: ReadonlyMap<string, Journaled
     yield* forEachEntry(allOfKind(kind), (key, value) => {
       const parsed = parseKey(key);
       if (parsed === null) return;
-      const segment = ctx.segments.get(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
+      const segment =
+        ctx.segments.known(parsed.volume, parsed.pg) ?? addSegment(ctx, parsed.volume, parsed.pg);
       if (kind === 'manifest') offerManifest(ctx, segment, value);
       else offerRetention(ctx, segment, value);
     });
@@ -181,12 +192,33 @@ function loadGuards(segment: Segment, guards: SegmentGuards): boolean {
   const installed = read(guards.installed, decodeEpoch) ?? NO_EPOCH;
   const held = segment.installedEpoch ?? NO_EPOCH;
   segment.promised = [promise, installed, held].reduce((a, b) => (compareEpochs(a, b) >= 0 ? a : b));
+  const [configVersion, isBase] = read(guards.left, decodeLsns) ?? [];
+  if (configVersion !== undefined) segment.left = { configVersion, isBase: isBase === 1 };
   const [watermark, vdl, tail] = read(guards.marks, decodeLsns) ?? [];
   segment.watermark = watermark ?? NO_LSN;
   // A VDL of runs that are not known here would turn ghosts of earlier ones into durable records.
   if (compareEpochs(installed, held) > 0) lost = true;
   else segment.learnVdl(vdl ?? NO_LSN, tail ?? NO_LSN);
   return lost;
+}
+
+/** Nothing is here, or nothing that counts: what is left of it is deleted. */
+function isTombstone(segment: Segment): boolean {
+  return segment.left !== null && !segment.left.isBase;
+}
+
+/** The guard says that it must be hydrated, the store how far that has come. */
+function* loadHydration(ctx: NodeContext, segment: Segment, id: Uint8Array | undefined): Program<void> {
+  if (id === undefined) return;
+  const { hydration: key } = segment.keys;
+  segment.hydration = new Hydration(decodeText(id));
+  const [stored] = yield* readRange({ gte: key, lt: after(key), limit: 1 });
+  if (stored === undefined) return;
+  try {
+    segment.hydration.resume(ctx.values.decodeHydration(key, stored.value));
+  } catch (error) {
+    reportUnreadable(ctx, segment, 'hydration', error);
+  }
 }
 
 /** How far the log is in page form: to the end of the unbroken chain of rounds. */
@@ -259,7 +291,9 @@ function roundStart(ctx: NodeContext, segment: Segment, key: Uint8Array, value: 
 function* loadChunks(ctx: NodeContext, segment: Segment): Program<void> {
   if (segment.manifest === null) return;
   const ops: DurableOp[] = [];
-  yield* forEachEntry(segment.keys.chunksAfter(segment.coalesced), (key, value) => {
+  // What the copied pages will contain is not needed in memory.
+  const afterLsn = Math.max(segment.coalesced, segment.hydration?.throughLsn ?? NO_LSN) as Lsn;
+  yield* forEachEntry(segment.keys.chunksAfter(afterLsn), (key, value) => {
     const taken = admit(ctx, segment, value);
     if (taken === null || taken.isAsStored) return;
     ops.push({ kind: 'home', key, value: null }, ...taken.ops);
@@ -325,7 +359,10 @@ function judge(
   }
   if (segment.quarantine?.kind === 'conflict') return;
   if (distrust !== undefined) segment.quarantine = { kind: 'conflict', reason: decodeText(distrust) };
-  else if (isDamaged) segment.quarantine = { kind: 'damaged', targets: new Map() };
+  else if (segment.hydration !== null && !segment.hydration.isCopied)
+    segment.quarantine = { kind: 'hydrating' };
+  else if (segment.isInForce && (isDamaged || segment.hydration !== null))
+    segment.quarantine = { kind: 'damaged', targets: new Map() };
   else if (segment.scl < segment.watermark)
     segment.quarantine = { kind: 'missing', throughLsn: segment.watermark };
   segment.check();

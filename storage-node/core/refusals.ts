@@ -114,7 +114,28 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
     case 'pullRecords':
       return {
         method,
-        body: { boxcars: [], scl: NO_LSN, vdl: NO_LSN, tail: NO_LSN, manifest: EMPTY, refusal: because },
+        body: {
+          boxcars: [],
+          scl: NO_LSN,
+          vdl: NO_LSN,
+          tail: NO_LSN,
+          manifest: EMPTY,
+          refusal: because,
+          promisedEpoch: because.promised,
+        },
+      };
+    case 'pullPages':
+      return {
+        method,
+        body: {
+          entries: [],
+          cursor: null,
+          throughLsn: NO_LSN,
+          highestPage: 0,
+          manifest: EMPTY,
+          retention: EMPTY,
+          refusal: because,
+        },
       };
     case 'exchangeMemory':
       return { method, body: { incarnation, asks: null, recalls: null, refusal: because } };

@@ -9,6 +9,7 @@
  * 4. SCL goes down only when a committed manifest cuts (HeldLog.cut); the watermark is ≥ every SCL that was acknowledged, and goes down
  *    only with such a cut.
  * 5. In quarantine absences prove nothing: the segment says so to recovery and acknowledges no new appends.
+ * 6. What is not hydrated is in quarantine. That it has to be is in the guard before anything else of it is durable, and until it is.
  */
 import { assert } from '../../src/base/assert.ts';
 import type { Crc32 } from '../../src/env/env.ts';
@@ -29,6 +30,7 @@ import { admits, headRun } from '../../src/timeline/visibility.ts';
 import { type Admission, sift } from './admission.ts';
 import type { DurableOp } from './effects.ts';
 import { HeldLog, type Piece, lastLsnOf } from './held-log.ts';
+import { Hydration } from './hydration-state.ts';
 import { type SegmentGuard, SegmentKeys, segmentGuardKey } from './keys.ts';
 import { clampToRuns, configOf, provenBy } from './manifests.ts';
 import { PageHeads } from './page-memory.ts';
@@ -44,21 +46,37 @@ export interface InstalledManifest {
  * Why the segment's absences prove nothing.
  * - missing: it acknowledged more than it holds; over when it holds everything up to `throughLsn` or that was cut.
  * - damaged: what it acknowledged is not known; over when it holds all that three intact peers held when first asked (3 + 4 > 6).
+ * - hydrating: its pages are being copied from a peer (hydration.ts); `damaged` follows, with the log's end still to come.
  * - conflict: it holds, or was sent, two records that cannot both be; never over by itself.
  */
 export type Quarantine =
+  | { readonly kind: 'hydrating' }
   | { readonly kind: 'missing'; readonly throughLsn: Lsn }
   | { readonly kind: 'damaged'; readonly targets: Map<NodeId, Lsn> }
   | { readonly kind: 'conflict'; readonly reason: string };
 
+const NOTHING = new Uint8Array(0);
+
 /** Peers to catch up with, to end a quarantine of unknown extent: any three of five meet every write quorum this segment was in. */
 const CLEARING_PEERS = 3;
+
+/** What is left of a segment whose node does not belong to its PG (membership.ts). */
+export interface Left {
+  /** Messages of this or an older configuration come from those who do not know that it is over. */
+  readonly configVersion: number;
+  /** Kept, read-only, for what clones on this node see of it. */
+  readonly isBase: boolean;
+}
 
 export interface GossipState {
   nextAtMs: number;
   peerCursor: number;
   isRunning: boolean;
   gapSinceMs: number | null;
+  /** Exchanges since one with records last moved the SCL, and peers whose logs were found to begin above it since. */
+  fruitless: number;
+  readonly unreached: Set<NodeId>;
+  readonly heardAtMs: Map<NodeId, number>;
 }
 
 export class Segment {
@@ -85,10 +103,25 @@ export class Segment {
   /** The log's chunks are collected up to here, as far as this start knows. */
   chunksCollected: Lsn = NO_LSN;
   quarantine: Quarantine | null = null;
+  /** Under way or yet to begin; null: nothing is to be copied here. */
+  hydration: Hydration | null = null;
+  /** Not null: this node is no member of the PG (any more). */
+  left: Left | null = null;
+  /** Of a tombstone: the segment that it stands for, whose last background work is waited for; then whether its data has been deleted. */
+  remains: Segment | null = null;
+  isRemoved = false;
 
   /** SCL of the peers as last heard. */
   readonly peerScls = new Map<NodeId, Lsn>();
-  readonly gossip: GossipState = { nextAtMs: 0, peerCursor: 0, isRunning: false, gapSinceMs: null };
+  readonly gossip: GossipState = {
+    nextAtMs: 0,
+    peerCursor: 0,
+    isRunning: false,
+    gapSinceMs: null,
+    fruitless: 0,
+    unreached: new Set(),
+    heardAtMs: new Map(),
+  };
   /** Ends of the remembered coalescing rounds, ascending, and where the first of them began. */
   rounds: Lsn[] = [];
   roundsFrom: Lsn = NO_LSN;
@@ -100,6 +133,7 @@ export class Segment {
   backlogSinceMs: number | null = null;
   isCoalescing = false;
   isCollecting = false;
+  isCopying = false;
   collectAfterMs = 0;
   /** Pages with so many records in memory that they are worth a version there. */
   readonly longChains = new Set<PageNumber>();
@@ -124,6 +158,8 @@ export class Segment {
       installed: guardKey('installed'),
       marks: guardKey('marks'),
       distrust: guardKey('distrust'),
+      hydration: guardKey('hydration'),
+      left: guardKey('left'),
     };
   }
 
@@ -141,11 +177,19 @@ export class Segment {
   }
   /** It holds all history below its SCL, so that its SCL counts. */
   get isHydrated(): boolean {
-    return true;
+    return this.hydration === null;
+  }
+  /** It takes part in its PG: not a tombstone, not a mere base of clones. */
+  get isInForce(): boolean {
+    return this.left === null;
   }
   /** Of the PG's members, as installed here; 0 without a manifest. */
   get configVersion(): number {
     return this.manifest === null ? 0 : (configOf(this.manifest.value, this.pg)?.configVersion ?? 0);
+  }
+  /** As it came; empty without one. */
+  get retentionValue(): Uint8Array {
+    return this.retentionBytes ?? NOTHING;
   }
   get isQuarantined(): boolean {
     return this.quarantine !== null;
@@ -157,6 +201,12 @@ export class Segment {
   /** What may be shown and put in page form: durable, and held without a gap. */
   get settledLsn(): Lsn {
     return Math.min(this.vdl, this.scl) as Lsn;
+  }
+
+  /** All records up to here are in page form. */
+  get pagesThrough(): Lsn {
+    const isAllCoalesced = this.held.recordCount === 0 && this.scl >= this.tail;
+    return isAllCoalesced ? (Math.max(this.coalesced, this.vdl) as Lsn) : this.coalesced;
   }
 
   promise(epoch: Epoch): DurableOp[] {
@@ -183,8 +233,7 @@ export class Segment {
     });
     this.backlogSinceMs ??= nowMs;
     this.watermark = Math.max(this.watermark, this.scl) as Lsn;
-    this.endQuarantineIfFilled();
-    ops.push(this.marks());
+    ops.push(...this.endQuarantineIfFilled(), this.marks());
     this.check();
     return ops;
   }
@@ -219,7 +268,7 @@ export class Segment {
     this.clampQuarantine((lsn) => clampToRuns(value.runs, this.pg, lsn));
     const proven = provenBy(value, this.pg);
     this.learnVdl(proven.vdl, proven.tail);
-    this.endQuarantineIfFilled();
+    ops.push(...this.endQuarantineIfFilled());
     if (previousHead !== headRun(value.runs).id) this.heads.clear();
     ops.push(this.marks());
     this.check();
@@ -246,7 +295,9 @@ export class Segment {
 
   /** This node has forgotten an unknown part of what it held. */
   doubt(): void {
-    if (this.quarantine?.kind !== 'conflict') this.quarantine = { kind: 'damaged', targets: new Map() };
+    const kind = this.quarantine?.kind;
+    if (!this.isInForce || kind === 'conflict' || kind === 'hydrating') return;
+    this.quarantine = { kind: 'damaged', targets: new Map() };
   }
 
   distrust(reason: string): DurableOp[] {
@@ -255,11 +306,64 @@ export class Segment {
   }
 
   /** A peer told its SCL, in answer to a question asked after this start. */
-  hearPeer(peer: NodeId, scl: Lsn, isIntact: boolean): void {
+  hearPeer(peer: NodeId, scl: Lsn, isIntact: boolean, promised: Epoch | null): DurableOp[] {
     this.peerScls.set(peer, scl);
-    if (this.quarantine?.kind !== 'damaged' || !isIntact || this.quarantine.targets.has(peer)) return;
-    this.quarantine.targets.set(peer, scl);
-    this.endQuarantineIfFilled();
+    if (!isIntact || this.quarantine === null) return [];
+    if (this.quarantine.kind === 'damaged' && !this.quarantine.targets.has(peer)) {
+      this.quarantine.targets.set(peer, scl);
+      if (promised !== null) this.hydration?.hearPromise(promised);
+    }
+    return this.endQuarantineIfFilled();
+  }
+
+  /** What is here is not enough to go on from: everything in page form is copied anew from a peer. */
+  hydrate(id: string): DurableOp[] {
+    this.hydration = new Hydration(id);
+    this.quarantine = { kind: 'hydrating' };
+    return [this.guard('hydration', encodeText(id))];
+  }
+
+  /** All pages are copied, and durable, as of `throughLsn`: the log goes on from there. */
+  rebase(throughLsn: Lsn, highestPage: number): DurableOp[] {
+    assert(this.hydration !== null && throughLsn >= this.coalesced, 'a copy replaces what is older');
+    this.hydration.isCopied = true;
+    this.quarantine = { kind: 'damaged', targets: new Map() };
+    this.rounds = [];
+    this.roundsFrom = throughLsn;
+    this.recoalesceThrough = NO_LSN;
+    this.collected = NO_LSN;
+    this.highestPage = highestPage;
+    this.heads.clear();
+    this.longChains.clear();
+    this.learnVdl(throughLsn, throughLsn);
+    const contradiction = this.held.rebase(throughLsn);
+    const ops =
+      contradiction === null ? [] : this.distrust(`record ${contradiction} contradicts the copied pages`);
+    if (this.left?.isBase === true) {
+      // A base follows nothing: there is nothing to catch up with.
+      this.quarantine = null;
+      ops.push(...this.endHydration());
+    }
+    this.check();
+    return ops;
+  }
+
+  /** This node does not belong to the PG by a committed configuration. What was promised and acknowledged stays: late messages must not find a blank page. */
+  leave(left: Left): DurableOp[] {
+    this.left = left;
+    return [this.guard('left', encodeLsns(left.configVersion as Lsn, (left.isBase ? 1 : 0) as Lsn))];
+  }
+
+  /** What it knew of itself as a member is over with that. */
+  forgetMembership(): DurableOp[] {
+    const forgotten = (['installed', 'distrust', 'hydration'] as const).map((what) => this.guard(what, null));
+    return [...forgotten, this.marks()];
+  }
+
+  /** It belongs to the PG again. */
+  rejoin(): DurableOp[] {
+    this.left = null;
+    return [this.guard('left', null)];
   }
 
   marks(): DurableOp {
@@ -281,13 +385,29 @@ export class Segment {
     );
   }
 
-  private endQuarantineIfFilled(): void {
+  private endQuarantineIfFilled(): DurableOp[] {
     if (this.quarantine?.kind === 'damaged') {
-      const caughtUp = [...this.quarantine.targets.values()].filter((target) => target <= this.scl);
-      if (caughtUp.length < CLEARING_PEERS) return;
+      if (this.membersReached(this.quarantine.targets) < CLEARING_PEERS) return [];
       this.quarantine = { kind: 'missing', throughLsn: this.watermark };
     }
+    if (this.hydration?.isCopied === true && !this.hydration.isWitness) return [];
     if (this.quarantine?.kind === 'missing' && this.scl >= this.quarantine.throughLsn) this.quarantine = null;
+    return this.quarantine === null ? this.endHydration() : [];
+  }
+
+  /** Those that are yet to become members have not been in the write quorums so far: they prove nothing of what those held. */
+  private membersReached(targets: ReadonlyMap<NodeId, Lsn>): number {
+    const members = (this.manifest && configOf(this.manifest.value, this.pg)?.members) ?? [];
+    return members.filter((member) => (targets.get(member) ?? Number.POSITIVE_INFINITY) <= this.scl).length;
+  }
+
+  private endHydration(): DurableOp[] {
+    const { hydration } = this;
+    if (hydration === null) return [];
+    this.hydration = null;
+    this.watermark = Math.max(this.watermark, this.scl) as Lsn;
+    const highest = compareEpochs(hydration.promised, this.promised) > 0 ? hydration.promised : this.promised;
+    return [...this.promise(highest), this.marks(), this.guard('hydration', null)];
   }
 
   private clampQuarantine(clamp: (lsn: Lsn) => Lsn): void {
@@ -305,7 +425,7 @@ export class Segment {
     return { kind: 'home', key: this.keys.chunk(lastLsnOf(piece)), value };
   }
 
-  private guard(what: SegmentGuard, value: Uint8Array): DurableOp {
+  private guard(what: SegmentGuard, value: Uint8Array | null): DurableOp {
     return { kind: 'guard', key: this.guardKeys[what], value };
   }
 }

@@ -15,7 +15,7 @@ export function statusOf(ctx: NodeContext): StatusReply {
     uptimeMs: Math.round(ctx.now.monotonicMs - ctx.startedAtMs),
     diskBytes: 0,
     memoryBytes: 0,
-    segments: [...ctx.segments.all()].map((segment) => segmentStatus(ctx, segment)),
+    segments: [...ctx.segments.allKept()].map((segment) => segmentStatus(ctx, segment)),
     refusal: null,
   };
 }
@@ -37,5 +37,19 @@ function segmentStatus(ctx: NodeContext, segment: Segment): SegmentStatus {
     holderId: holder?.computeId ?? '',
     holderUrl: holder?.computeUrl ?? '',
     holderAgeMs: holder === null ? 0 : Math.round(ctx.now.monotonicMs - holder.atMs),
+    configVersion: segment.configVersion,
+    isBase: !segment.isInForce,
+    hydrated: segment.isHydrated,
+    ...hydrationStatus(segment),
   };
+}
+
+/** By page number: what lies between is copied or was never written. */
+function hydrationStatus({ hydration, manifest, pg }: Segment) {
+  if (hydration === null) return { hydratedPages: 0, hydrationPages: 0 };
+  const before = pg * (manifest?.value.pgPages ?? 0);
+  const pagesOf = (page: number) => Math.max(0, page - before);
+  const hydrationPages = pagesOf(Math.max(hydration.pagesAtSource, hydration.highestPage));
+  const hydratedPages = hydration.isCopied ? hydrationPages : pagesOf(hydration.cursor?.page ?? 0);
+  return { hydratedPages, hydrationPages };
 }

@@ -7,7 +7,6 @@
  *    only then, records are cut.
  * 3. The acknowledgement of an install waits until this node's lease promises to other epochs have run out (leases.ts).
  */
-import { isTidemarkError } from '../../src/base/errors.ts';
 import { compareEpochs, formatEpoch } from '../../src/log/epoch.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import type { InventoryEntry, Refusal } from '../../src/messages/messages.ts';
@@ -16,21 +15,24 @@ import type { ManifestValue } from '../../src/register/values.ts';
 import { whyWrongConfig } from './append.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
-import { compareManifests, hostsOf, whyNotExtends } from './manifests.ts';
+import { compareManifests, configOf, hostsOf, whyNotExtends } from './manifests.ts';
+import { installManifest, leaveIfNoHost, openSegment, whyLeft } from './membership.ts';
 import { refusal, refusalOf, refuse, stale } from './refusals.ts';
-import { Segment } from './segment.ts';
+import type { Segment } from './segment.ts';
 
 const EMPTY = new Uint8Array(0);
 
 export function onFence(ctx: NodeContext, { to, body }: Request<'fence'>): void {
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse({ method: 'fence', body }, because, ctx));
-  const known = ctx.segments.get(body.volume, body.pg);
+  const { volume, pg, configVersion } = body;
+  const known = ctx.segments.known(volume, pg);
   const unsure = ctx.whyUnsure(known);
   if (unsure !== null) {
     refuseWith(unsure);
     return;
   }
-  const staleConfig = known === null ? null : whyWrongConfig(known, body.configVersion);
+  const staleConfig =
+    whyLeft(ctx, volume, pg, configVersion) ?? (known && whyWrongConfig(known, configVersion));
   if (staleConfig?.code === 'STALE_CONFIG') {
     refuseWith(staleConfig);
     return;
@@ -40,9 +42,11 @@ export function onFence(ctx: NodeContext, { to, body }: Request<'fence'>): void 
     return;
   }
 
-  const segment = known ?? addSegment(ctx, body.volume, body.pg);
-  const ops = segment.promise(body.epoch);
-  if (ops.length > 0) {
+  const ops: DurableOp[] = [];
+  const segment = openSegment(ctx, volume, pg, configVersion, ops);
+  const promise = segment.promise(body.epoch);
+  ops.push(...promise);
+  if (promise.length > 0) {
     ctx.releaseHeld();
     ctx.log('info', 'promised a new epoch', { segment: segment.name, epoch: formatEpoch(body.epoch) });
   }
@@ -113,7 +117,7 @@ export function onInventory(ctx: NodeContext, { to, body }: Request<'inventory'>
 export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): void {
   const request = { method: 'install', body } as const;
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse(request, because, ctx));
-  const known = ctx.segments.get(body.volume, body.pg);
+  const known = ctx.segments.known(body.volume, body.pg);
   const unsure = ctx.whyUnsure(known);
   if (unsure !== null) {
     refuseWith(unsure);
@@ -140,8 +144,14 @@ export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): v
     return;
   }
 
-  const segment = known ?? addSegment(ctx, body.volume, body.pg);
   const ops: DurableOp[] = [];
+  const segment = openSegment(
+    ctx,
+    body.volume,
+    body.pg,
+    configOf(manifest, body.pg)?.configVersion ?? 0,
+    ops,
+  );
   ops.push(...segment.promise(body.epoch));
   ctx.releaseHeld();
   ops.push(...installManifest(ctx, segment, manifest, body.manifest));
@@ -164,36 +174,6 @@ export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): v
   });
 }
 
-/** Puts a committed manifest in force, if it is newer than the installed one. It has been checked to extend it. */
-export function installManifest(
-  ctx: NodeContext,
-  segment: Segment,
-  value: ManifestValue,
-  bytes: Uint8Array,
-): DurableOp[] {
-  if (segment.manifest !== null && compareManifests(value, segment.manifest.value) <= 0) return [];
-  const before = { scl: segment.scl, quarantined: segment.isQuarantined };
-  const ops = segment.install({ value, bytes: new Uint8Array(bytes) });
-  ctx.cache.dropSegment(segment.name);
-  ctx.log('info', 'installed a manifest', {
-    segment: segment.name,
-    epoch: formatEpoch(value.epoch),
-    runs: value.runs.length,
-    sclBefore: before.scl,
-    scl: segment.scl,
-    quarantined: segment.isQuarantined,
-  });
-  return ops;
-}
-
-/** A node that may have forgotten segments cannot vouch for the emptiness of a new one. */
-export function addSegment(ctx: NodeContext, volume: Segment['volume'], pg: Segment['pg']): Segment {
-  const segment = new Segment(volume, pg, ctx.crc32, ctx.limits);
-  if (ctx.isInDoubt) segment.quarantine = { kind: 'damaged', targets: new Map() };
-  ctx.segments.add(segment);
-  return segment;
-}
-
 function whyNotInstall(
   ctx: NodeContext,
   segment: Segment | null,
@@ -206,28 +186,23 @@ function whyNotInstall(
   if (compareEpochs(manifest.epoch, body.epoch) > 0) {
     return refusal('BAD_REQUEST', `epoch ${formatEpoch(body.epoch)} installs a manifest of a newer one`);
   }
-  if (!hostsOf(manifest, body.pg).includes(ctx.options.nodeId)) {
-    return refusal('NO_SEGMENT', `this node is not a member of ${name} by that manifest`);
-  }
-  if (segment?.manifest == null || compareManifests(manifest, segment.manifest.value) <= 0) return null;
-  const fault = whyNotExtends(segment.manifest.value, manifest, segment);
-  return fault === null
-    ? null
-    : refusal('CORRUPT', `the manifest does not extend what is installed in ${name}: ${fault}`);
+  const config = configOf(manifest, body.pg);
+  if (config === null) return refusal('NO_SEGMENT', `that manifest knows no ${name}`);
+  const left = whyLeft(ctx, body.volume, body.pg, config.configVersion);
+  if (left !== null) return left;
+  const installed = segment?.manifest?.value ?? null;
+  const isNewer = installed === null || compareManifests(manifest, installed) > 0;
+  const fault =
+    segment === null || installed === null || !isNewer ? null : whyNotExtends(installed, manifest, segment);
+  if (fault !== null)
+    return refusal('CORRUPT', `the manifest does not extend what is installed in ${name}: ${fault}`);
+  if (hostsOf(manifest, body.pg).includes(ctx.options.nodeId)) return null;
+  if (segment !== null && isNewer) leaveIfNoHost(ctx, segment, manifest);
+  return refusal('NO_SEGMENT', `this node is no member of ${name} by that manifest`);
 }
 
 function whyOther(body: Request<'install'>['body'], retention: { readonly volume: string }): Refusal | null {
   return retention.volume === body.volume
     ? null
     : refusal('BAD_REQUEST', `retention value of ${retention.volume}`);
-}
-
-/** A peer's manifest, or null when it cannot be read. */
-export function readManifest(bytes: Uint8Array): ManifestValue | null {
-  try {
-    return decodeManifest(bytes);
-  } catch (error) {
-    if (isTidemarkError(error)) return null;
-    throw error;
-  }
 }

@@ -9,13 +9,15 @@ import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
 import { packStrict, unpackStrict } from '../../src/base/strict-msgpack.ts';
 import type { Crc32 } from '../../src/env/env.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
-import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
+import type { PageCursor } from '../../src/messages/messages.ts';
 
 const BUNDLE_FORMAT: Format = { what: 'page bundle', tag: 0x41, version: 1 };
 const IMAGE_FORMAT: Format = { what: 'page image', tag: 0x42, version: 1 };
 const PROGRESS_FORMAT: Format = { what: 'segment progress', tag: 0x43, version: 1 };
 const ROUND_FORMAT: Format = { what: 'coalescing round', tag: 0x44, version: 1 };
 const COMMITS_FORMAT: Format = { what: 'commit index entry', tag: 0x45, version: 1 };
+const HYDRATION_FORMAT: Format = { what: 'hydration', tag: 0x46, version: 1 };
 
 const IS_RECORD = 1;
 const IS_KEPT = 2;
@@ -55,6 +57,20 @@ export interface Progress {
 export interface Commit {
   readonly lsn: Lsn;
   readonly commitTimeMicros: number;
+}
+
+/** How far a hydration has come: written with the pages it speaks of, so that it is never ahead of them. */
+export interface HydrationProgress {
+  /** Names the hydration: one that is over says nothing of the next. */
+  readonly id: string;
+  /** The pages as of here are copied. */
+  readonly throughLsn: Lsn;
+  /** Everything up to here is copied; null: nothing yet. */
+  readonly cursor: PageCursor | null;
+  readonly highestPage: number;
+  readonly copiedBytes: number;
+  /** All is: the log goes on from throughLsn. */
+  readonly isCopied: boolean;
 }
 
 export class ValueCodec {
@@ -160,6 +176,30 @@ export class ValueCodec {
       commits.push({ lsn: lsn as Lsn, commitTimeMicros });
     }
     return commits;
+  }
+
+  encodeHydration(key: Uint8Array, progress: HydrationProgress): Uint8Array {
+    const { id, throughLsn, cursor, highestPage, copiedBytes, isCopied } = progress;
+    const at = cursor === null ? [] : [cursor.page, cursor.lsn, cursor.image];
+    const fields = [encodeText(id), throughLsn, highestPage, copiedBytes, isCopied, ...at];
+    return sealEnvelope(HYDRATION_FORMAT, fields, this.boundTo(key));
+  }
+
+  decodeHydration(key: Uint8Array, value: Uint8Array): HydrationProgress {
+    const fields = arrayField(openEnvelope(HYDRATION_FORMAT, value, this.boundTo(key)), HYDRATION_FORMAT);
+    const at = (index: number) => numberField(fields[index], HYDRATION_FORMAT);
+    const cursor: PageCursor | null =
+      fields.length === 5
+        ? null
+        : { page: at(5) as PageNumber, lsn: at(6) as Lsn, image: fields[7] === true };
+    return {
+      id: decodeText(bytesField(fields[0], HYDRATION_FORMAT)),
+      throughLsn: at(1) as Lsn,
+      highestPage: at(2),
+      copiedBytes: at(3),
+      isCopied: fields[4] === true,
+      cursor,
+    };
   }
 
   private boundTo(key: Uint8Array): Crc32 {

@@ -52,14 +52,15 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
   const { store, clock, timers, crc32, logger, onFatal, storeFaults = NO_FAULTS } = parts;
   const failed = (error: Error): void => driver.fail(error);
   const storeWriter = new StoreWriter(store, timers, failed);
+  const flushStore = async (): Promise<void> => {
+    await storeWriter.written();
+    await store.flush();
+  };
   const { journal, recovery } = await Journal.open({
     disk: parts.journalDisk,
     crc32,
     timers,
-    flushStore: async () => {
-      await storeWriter.written();
-      await store.flush();
-    },
+    flushStore,
     onEntry: (sequence) => writeMarker(storeWriter, sequence),
     rememberedSequence: await readMarker(store),
     onFatal: failed,
@@ -70,6 +71,7 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
     journal,
     store,
     storeWriter,
+    flushStore,
     gauges: parts.gauges,
     peer: parts.peer,
     clock,

@@ -65,6 +65,8 @@ export interface DriverOptions {
   readonly journal: Journal;
   readonly store: KvStore;
   readonly storeWriter: StoreWriter;
+  /** All that was given to the store's writer so far is durable in the store when this returns. */
+  readonly flushStore: () => Promise<void>;
   readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'isDiskNearlyFull'>;
   readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
   readonly clock: Clock;
@@ -166,7 +168,8 @@ export class StorageNodeDriver implements ServerHandlers {
         this.#persist(effect.ops, effect.whenDurable);
         return;
       case 'write':
-        this.#options.storeWriter.put(effect.ops, () => this.#onBackgroundWritten(effect.token));
+        if (effect.isLasting) void this.#writeDurably(effect.ops, effect.token);
+        else this.#options.storeWriter.put(effect.ops, () => this.#onBackgroundWritten(effect.token));
         return;
       case 'query':
         this.#options.storeWriter.whenWritten(() => void this.#query(effect.token, effect.queries));
@@ -208,6 +211,16 @@ export class StorageNodeDriver implements ServerHandlers {
     const isBusy = this.#options.journal.queuedBytes > 0;
     if (!isBusy) this.#post({ kind: 'written', token });
     else this.#options.timers.after(BACKGROUND_PAUSE_MS, () => this.#post({ kind: 'written', token }));
+  }
+
+  async #writeDurably(ops: readonly KvOp[], token: number): Promise<void> {
+    try {
+      this.#options.storeWriter.put(ops);
+      await this.#options.flushStore();
+      this.#post({ kind: 'written', token });
+    } catch (error) {
+      this.fail(error as Error);
+    }
   }
 
   async #query(token: number, queries: readonly StoreQuery[]): Promise<void> {

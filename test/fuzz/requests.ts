@@ -113,7 +113,25 @@ function soundRequest(random: SeededRandom, method: StorageNodeMethod, volume: T
         scl: 0 as never,
         vdl: 0 as never,
         tail: 0 as never,
+        configVersion: random.below(4),
       } satisfies Body<'pullRecords'>;
+    case 'pullPages':
+      return {
+        clusterId,
+        volume: volume.volume,
+        pg: 0 as never,
+        throughLsn: random.below(volume.lastLsn + 1) as never,
+        firstPage: random.below(4),
+        lastPage: random.below(8),
+        cursor: random.chance(0.5)
+          ? null
+          : {
+              page: (1 + random.below(6)) as never,
+              lsn: random.below(50) as never,
+              image: random.chance(0.5),
+            },
+        maxBytes: random.below(1_000_000),
+      } satisfies Body<'pullPages'>;
     default:
       return emptyRequest(random, volume);
   }

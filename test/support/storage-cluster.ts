@@ -54,7 +54,7 @@ export interface LogLine {
 
 interface TestStorageNode {
   readonly nodeId: NodeId;
-  readonly disk: TestDisk;
+  disk: TestDisk;
   core: StorageNodeCore | null;
   /** Raised by every crash: tasks of an earlier life are void. */
   life: number;
@@ -222,6 +222,14 @@ export class StorageCluster {
     this.boot(node, node.disk.crash({ chance: () => 0, ...crash }), storeDoubts);
   }
 
+  /** Starts a node on an empty disk: everything it had is lost. */
+  wipe(nodeId: NodeId): void {
+    const node = this.node(nodeId);
+    this.crash(nodeId);
+    node.disk = new TestDisk(this.options.ringEntries);
+    this.boot(node, NO_DAMAGE);
+  }
+
   private node(nodeId: NodeId): TestStorageNode {
     const node = this.nodes.get(nodeId);
     if (node === undefined) throw new Error(`no node ${nodeId}`);
@@ -271,6 +279,7 @@ export class StorageCluster {
       case 'write':
         this.task(node, 'write', () => {
           node.disk.write(effect.ops);
+          if (effect.isLasting) node.disk.sync();
           this.step(node, { kind: 'written', token: effect.token });
         });
         return;

@@ -54,7 +54,7 @@ export class TestDisk {
   syncOne(): void {
     this.durable += 1;
     while (this.ring.length > this.ringEntries && this.durable > 1) {
-      this.syncStore();
+      this.sync();
       const oldest = this.ring.shift();
       this.durable -= 1;
       for (const op of oldest?.ops ?? [])
@@ -119,7 +119,8 @@ export class TestDisk {
     this.write([{ type: 'del', key }]);
   }
 
-  private syncStore(): void {
+  /** All that the store was given is durable. */
+  sync(): void {
     for (const { ops } of this.batches) applyTo(this.synced, ops);
     this.batches = [];
   }

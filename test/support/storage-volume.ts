@@ -9,6 +9,7 @@ import type { Epoch } from '../../src/log/epoch.ts';
 import {
   type Lsn,
   NO_LSN,
+  type NodeId,
   type PageNumber,
   type PgIndex,
   type RunId,
@@ -42,6 +43,9 @@ export class TestVolume {
   epoch: Epoch;
   runs: Run[];
   readonly log: TestRecord[] = [];
+  configVersion = 1;
+  members: readonly NodeId[] = TEST_NODES.map((node) => node.nodeId);
+  proposed: readonly NodeId[] | null = null;
   private nextLsn = 1;
   private head: RunId = 0 as RunId;
 
@@ -79,9 +83,9 @@ export class TestVolume {
       pgPages: this.pgPages,
       pgs: Array.from({ length: this.pgCount }, (_, pg) => ({
         pg: pg as PgIndex,
-        configVersion: 1,
-        members: TEST_NODES.map((node) => node.nodeId),
-        proposed: null,
+        configVersion: this.configVersion,
+        members: this.members,
+        proposed: this.proposed,
       })),
       runs: [...this.runs],
     };
@@ -156,6 +160,18 @@ export class TestVolume {
     this.nextLsn = firstLsn;
   }
 
+  /** From now on `leaving` is to be replaced. */
+  propose(leaving: NodeId, newcomer: NodeId): void {
+    this.proposed = this.members.map((node) => (node === leaving ? newcomer : node));
+    this.configVersion += 1;
+  }
+
+  endChange(keep: 'new' | 'old'): void {
+    if (keep === 'new') this.members = this.proposed ?? this.members;
+    this.proposed = null;
+    this.configVersion += 1;
+  }
+
   /** Plain replay of everything visible at the read point; null: the page does not exist there. */
   replay(point: ReadPoint, page: number): Uint8Array | null {
     const path = visiblePath(this.runs, point.run, point.lsn, this.volume);
@@ -190,7 +206,7 @@ export class TestVolume {
       volume: this.volume,
       pg,
       epoch,
-      configVersion: 1,
+      configVersion: this.configVersion,
       vdl,
       tail: this.tail(pg, vdl),
       boxcar: records.length === 0 ? new Uint8Array(0) : this.boxcar(records),
@@ -210,7 +226,13 @@ export class TestVolume {
   }
 
   fence(pg = 0, epoch = this.epoch) {
-    return { clusterId: TEST_CLUSTER, volume: this.volume, pg: pg as PgIndex, epoch, configVersion: 1 };
+    return {
+      clusterId: TEST_CLUSTER,
+      volume: this.volume,
+      pg: pg as PgIndex,
+      epoch,
+      configVersion: this.configVersion,
+    };
   }
 
   retention(floor: Lsn | number, pins: RetentionValue['pins'] = []): RetentionValue {

@@ -21,7 +21,7 @@ import { GrpcClientStream } from './client-stream.ts';
 import { errorOfStatus } from './statuses.ts';
 import { type Decoded, methodDefinition } from './wire.ts';
 
-const BULK_METHODS: ReadonlySet<StorageNodeMethod> = new Set(['readPages', 'pullRecords']);
+const BULK_METHODS: ReadonlySet<StorageNodeMethod> = new Set(['readPages', 'pullRecords', 'pullPages']);
 
 export class GrpcStorageNodeClient implements StorageNodeClient {
   readonly nodeId: NodeId;

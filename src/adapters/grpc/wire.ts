@@ -33,6 +33,7 @@ export const WIRE_METHODS: Readonly<
   pullRecords: { name: 'PullRecords', isStream: false },
   exchangeMemory: { name: 'ExchangeMemory', isStream: false },
   findCommit: { name: 'FindCommit', isStream: false },
+  pullPages: { name: 'PullPages', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

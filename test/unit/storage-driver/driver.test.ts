@@ -129,6 +129,7 @@ async function rig(
     journal,
     store,
     storeWriter,
+    flushStore: () => storeWriter.written(),
     gauges,
     peer: (nodeId) => (nodeId === peer.nodeId ? peer : null),
     clock: nodeClock,
@@ -214,7 +215,12 @@ describe('storage node driver', () => {
       event.kind === 'request'
         ? [
             { kind: 'persist', ops: [home(1, 'persisted')], whenDurable: [] },
-            { kind: 'write', ops: [{ type: 'put', key: key(2), value: Buffer.from('written') }], token: 5 },
+            {
+              kind: 'write',
+              ops: [{ type: 'put', key: key(2), value: Buffer.from('written') }],
+              token: 5,
+              isLasting: false,
+            },
             {
               kind: 'query',
               token: 6,
@@ -223,7 +229,7 @@ describe('storage node driver', () => {
                 { kind: 'range', gte: key(0), lt: key(9) },
               ],
             },
-            { kind: 'write', ops: [{ type: 'del', key: key(1) }], token: 7 },
+            { kind: 'write', ops: [{ type: 'del', key: key(1) }], token: 7, isLasting: false },
           ]
         : [];
     list(1, driver);

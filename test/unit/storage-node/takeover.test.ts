@@ -252,6 +252,7 @@ describe('gossip', () => {
       scl: 105 as Lsn,
       vdl: 105 as Lsn,
       tail: 105 as Lsn,
+      configVersion: 1,
     };
     cluster.ask(NODE, 'pullRecords', { ...question, ...lsns });
     cluster.advance(3_000);

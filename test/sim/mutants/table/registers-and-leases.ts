@@ -129,9 +129,9 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     edits: [
       {
         file: NODE_TAKE_OVER,
-        find: '  const segment = known ?? addSegment(ctx, body.volume, body.pg);\n  const ops = segment.promise(body.epoch);',
+        find: '  const segment = openSegment(ctx, volume, pg, configVersion, ops);',
         replace:
-          "  if (known?.isInTerm && ctx.leases.heldUntilMs(body.volume, body.epoch) > ctx.now.monotonicMs) {\n    refuseWith(refusal('UNAVAILABLE', 'a lease stands'));\n    return;\n  }\n  const segment = known ?? addSegment(ctx, body.volume, body.pg);\n  const ops = segment.promise(body.epoch);",
+          "  if (known?.isInTerm && ctx.leases.heldUntilMs(body.volume, body.epoch) > ctx.now.monotonicMs) {\n    refuseWith(refusal('UNAVAILABLE', 'a lease stands'));\n    return;\n  }\n  const segment = openSegment(ctx, volume, pg, configVersion, ops);",
       },
     ],
   },

@@ -8,10 +8,10 @@ const REPLICATE = 'compute-node/volume/take-over-replicate.ts';
 const TAKE_OVER = 'compute-node/volume/take-over.ts';
 const DRIVER = 'compute-node/driver/take-over.ts';
 const APPEND = 'storage-node/core/append.ts';
+const NODE_MEMBERSHIP = 'storage-node/core/membership.ts';
 const GOSSIP = 'storage-node/core/gossip.ts';
 const HEARTBEATS = 'storage-node/core/heartbeats.ts';
 const MANIFESTS = 'storage-node/core/manifests.ts';
-const NODE_TAKE_OVER = 'storage-node/core/takeover.ts';
 const ADMISSION = 'storage-node/core/admission.ts';
 const RECOVERY = 'storage-node/core/recovery.ts';
 const SEGMENT = 'storage-node/core/segment.ts';
@@ -319,14 +319,18 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     arena: 'cluster',
     edits: [
       {
-        file: GOSSIP,
-        find: 'if (compareEpochs(manifest.epoch, segment.promised) < 0) return [];',
+        file: NODE_MEMBERSHIP,
+        find: 'if (segment.isInForce && compareEpochs(manifest.epoch, segment.promised) < 0) return [];',
         replace: '',
       },
-      { file: GOSSIP, find: 'if (compareManifests(manifest, known.value) <= 0) return [];', replace: '' },
-      { file: GOSSIP, find: 'if (fault !== null) {', replace: 'if (false) {' },
       {
-        file: NODE_TAKE_OVER,
+        file: NODE_MEMBERSHIP,
+        find: 'if (compareManifests(manifest, known.value) <= 0) return [];',
+        replace: '',
+      },
+      { file: NODE_MEMBERSHIP, find: 'if (fault !== null) {', replace: 'if (false) {' },
+      {
+        file: NODE_MEMBERSHIP,
         find: 'if (segment.manifest !== null && compareManifests(value, segment.manifest.value) <= 0) return [];',
         replace: '',
       },

@@ -1,0 +1,323 @@
+/**
+ * Hydration: how a segment that does not hold its PG's history comes by it (design section 9): a newcomer of a changed PG, a segment whose
+ * data is lost or damaged beyond what records can repair, one so far behind that its peers' logs do not reach it any more, and a clone's base.
+ *
+ * 1. *Copy.* Everything in page form is copied from one peer as of one LSN (`throughLsn`: as far as the first source had coalesced), page by page
+ *    from a cursor on (page-copies.ts). What lies here between two cursors is replaced in the batch that moves the cursor; sources can change at any
+ *    cursor, and a restart goes on from the last. Nothing is deleted here before its replacement has come.
+ * 2. *Rebase.* The pages are made durable, and the log goes on from `throughLsn`.
+ * 3. *Catch up.* By gossip, as after damage: until the segment holds all that three intact members held when asked after the copy; the highest
+ *    promise of those is taken over. Then, not before, it is hydrated: it vouches for its absences, serves reads, counts.
+ *
+ * Invariants
+ * 1. The guard says that hydration is needed before anything of the segment can be taken for whole, and until it is.
+ * 2. The store's word on how far it came is written with the pages themselves, and is never ahead of them.
+ * 3. Nothing is taken over unseen: an entry's checksum, its place, and that the records in it exist by the manifest's runs.
+ * 4. While pages are copied nothing is coalesced, collected or read here.
+ */
+import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
+import type { KvOp, KvRange } from '../../src/env/env.ts';
+import { type Lsn, NO_LSN, type NodeId, pgOfPage } from '../../src/log/lsn.ts';
+import type { PageCursor, PageEntry, PullPagesReply } from '../../src/messages/messages.ts';
+import { decodeRetention } from '../../src/register/codec.ts';
+import type { ManifestValue } from '../../src/register/values.ts';
+import { runOf } from '../../src/timeline/visibility.ts';
+import { neededOf } from './bases.ts';
+import type { NodeContext } from './context.ts';
+import type { Hydration } from './hydration-state.ts';
+import { after, compareKeys } from './keys.ts';
+import { adoptManifest, freshHydrationId } from './membership.ts';
+import { peersOf } from './manifests.ts';
+import { COMMIT_INDEX } from './page-copies.ts';
+import { type Program, callPeer, readRange, writeStore, writeStoreDurably } from './program.ts';
+import type { Segment } from './segment.ts';
+
+const NOTHING = new Uint8Array(0);
+/** Own entries looked at in one step, when old ones are replaced. */
+const ENTRIES_PER_QUERY = 64;
+/** Unused pace is kept for so long. */
+const BURST_MS = 100;
+
+/** What is here does not suffice: from now on the segment is being hydrated. */
+export function beginHydration(ctx: NodeContext, segment: Segment, why: string): void {
+  ctx.log('warn', 'a segment is to be hydrated', { segment: segment.name, why });
+  ctx.cache.dropSegment(segment.name);
+  ctx.persist(segment.hydrate(freshHydrationId(ctx)), []);
+}
+
+export function isCopyDue(ctx: NodeContext, segment: Segment): boolean {
+  const { hydration } = segment;
+  if (hydration === null || segment.isCopying || segment.quarantine?.kind !== 'hydrating') return false;
+  // A round or a collection that began before writes what it found then.
+  if (segment.isCoalescing || segment.isCollecting) return false;
+  return ctx.copies.in < ctx.limits.copiesIn && ctx.now.monotonicMs >= hydration.nextAtMs;
+}
+
+/** Copies for a while; called again when it is time to go on. */
+export function* copyPages(ctx: NodeContext, segment: Segment, hydration: Hydration): Program<void> {
+  segment.isCopying = true;
+  ctx.copies.in += 1;
+  try {
+    const sources = sourcesOf(ctx, segment);
+    const source = sources[hydration.sourceCursor % Math.max(1, sources.length)];
+    if (source === undefined) {
+      hydration.nextAtMs = ctx.now.monotonicMs + ctx.limits.copyRetryMs;
+      return;
+    }
+    while (segment.hydration === hydration && !hydration.isCopied) {
+      const bytes = yield* copyNext(ctx, segment, hydration, source);
+      const nowMs = ctx.now.monotonicMs;
+      const costMs = (1_000 * bytes) / ctx.limits.copyBytesPerSecond;
+      hydration.paidUntilMs = Math.max(hydration.paidUntilMs, nowMs - BURST_MS) + costMs;
+      hydration.nextAtMs = hydration.paidUntilMs;
+      if (hydration.nextAtMs > nowMs) return;
+    }
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    ctx.log('info', 'another source of pages is tried', {
+      segment: segment.name,
+      code: error.code,
+      why: error.message,
+    });
+    hydration.sourceCursor += 1;
+    hydration.nextAtMs = ctx.now.monotonicMs + ctx.limits.copyRetryMs;
+  } finally {
+    segment.isCopying = false;
+    ctx.copies.in -= 1;
+  }
+}
+
+function sourcesOf(ctx: NodeContext, segment: Segment): readonly NodeId[] {
+  if (!segment.isInForce) return neededOf(ctx, segment)?.peers ?? [];
+  return segment.manifest === null ? [] : peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
+}
+
+/** A base is wanted up to its clones' branch points, a member as far as its source's rounds have come: the log goes on at the end of one. */
+function wantedThrough(ctx: NodeContext, segment: Segment): Lsn {
+  return segment.isInForce ? NO_LSN : (neededOf(ctx, segment)?.throughLsn ?? NO_LSN);
+}
+
+/** One reply's worth. Returns its bytes; throws when the source is of no use now. */
+function* copyNext(
+  ctx: NodeContext,
+  segment: Segment,
+  hydration: Hydration,
+  source: NodeId,
+): Program<number> {
+  const { volume, pg } = segment;
+  const request = {
+    clusterId: ctx.clusterId,
+    volume,
+    pg,
+    throughLsn: hydration.throughLsn ?? wantedThrough(ctx, segment),
+    firstPage: 0,
+    lastPage: 0,
+    cursor: hydration.cursor,
+    maxBytes: ctx.limits.copyReplyBytes,
+  };
+  const answer = yield* callPeer(source, { method: 'pullPages', body: request });
+  if (answer.method !== 'pullPages' || segment.hydration !== hydration) return 0;
+  const { body: reply } = answer;
+  if (reply.refusal !== null)
+    throw new TidemarkError(reply.refusal.code, `${source}: ${reply.refusal.message}`);
+  learn(ctx, segment, source, reply);
+  if (segment.hydration !== hydration) return 0;
+  const manifest = segment.manifest?.value;
+  if (manifest === undefined) throw new TidemarkError('BEHIND', `${segment.name} has no manifest yet`);
+  settleThrough(segment, hydration, reply.throughLsn);
+
+  const batch = new Batch(ctx, segment, manifest, hydration);
+  for (const entry of reply.entries) batch.take(entry);
+  batch.end(reply.cursor);
+  const ops = [...(yield* batch.replaced()), ...batch.ops];
+  if (segment.hydration !== hydration) return 0;
+  const moved = { ...hydration.progress, ...batch.progress };
+  ops.push({
+    type: 'put',
+    key: segment.keys.hydration,
+    value: ctx.values.encodeHydration(segment.keys.hydration, moved),
+  });
+  if (reply.cursor !== null) yield* writeStore(ops);
+  else yield* finish(ctx, segment, hydration, ops, batch.progress.highestPage);
+  hydration.cursor = reply.cursor;
+  hydration.highestPage = batch.progress.highestPage;
+  hydration.copiedBytes = batch.progress.copiedBytes;
+  hydration.pagesAtSource = reply.highestPage;
+  return batch.bytes;
+}
+
+/** What the source goes by: its floor is ours before anything that it has collected by it is served here. */
+function learn(ctx: NodeContext, segment: Segment, source: NodeId, reply: PullPagesReply): void {
+  const ops = reply.manifest.length === 0 ? [] : adoptManifest(ctx, segment, source, reply.manifest);
+  if (reply.retention.length > 0) {
+    const retention = decodeRetention(reply.retention);
+    if (retention.volume !== segment.volume)
+      throw new TidemarkError('CORRUPT', `${source} sent a retention value of ${retention.volume}`);
+    ops.push(...segment.learnRetention(retention, new Uint8Array(reply.retention)));
+  }
+  if (ops.length > 0) ctx.persist(ops, []);
+}
+
+/** The first source says as of when pages are copied; what is here already must not be newer than that. */
+function settleThrough(segment: Segment, hydration: Hydration, throughLsn: Lsn): void {
+  if (hydration.throughLsn !== null && hydration.throughLsn !== throughLsn)
+    throw new TidemarkError('CORRUPT', `pages as of ${throughLsn} instead of ${hydration.throughLsn}`);
+  if (throughLsn < segment.coalesced)
+    throw new TidemarkError('BEHIND', `pages through ${throughLsn}, here they reach ${segment.coalesced}`);
+  hydration.throughLsn = throughLsn;
+}
+
+/** The pages are all here: made durable with the point where the log goes on, then believed. */
+function* finish(
+  ctx: NodeContext,
+  segment: Segment,
+  hydration: Hydration,
+  ops: KvOp[],
+  highestPage: number,
+): Program<void> {
+  const { keys } = segment;
+  const throughLsn = hydration.throughLsn ?? NO_LSN;
+  for (const { key } of yield* readRange(keys.rounds())) ops.push({ type: 'del', key });
+  const progress = {
+    vdl: throughLsn,
+    tail: throughLsn,
+    collected: NO_LSN,
+    storedBytes: segment.storedBytes,
+    highestPage,
+    roundsFrom: throughLsn,
+  };
+  ops.push({ type: 'put', key: keys.progress, value: ctx.values.encodeProgress(keys.progress, progress) });
+  const copied = { ...hydration.progress, cursor: null, highestPage, isCopied: true };
+  ops.push({ type: 'put', key: keys.hydration, value: ctx.values.encodeHydration(keys.hydration, copied) });
+  yield* writeStoreDurably(ops);
+  if (segment.hydration !== hydration) return;
+  ctx.cache.dropSegment(segment.name);
+  ctx.persist(segment.rebase(throughLsn, highestPage), []);
+  ctx.log('info', 'all pages are copied', {
+    segment: segment.name,
+    throughLsn,
+    bytes: hydration.copiedBytes,
+  });
+}
+
+/** One reply on its way into the store. */
+class Batch {
+  readonly ops: KvOp[] = [];
+  bytes = 0;
+  private readonly ctx: NodeContext;
+  private readonly segment: Segment;
+  private readonly manifest: ManifestValue;
+  private readonly hydration: Hydration;
+  private readonly keys = new Set<string>();
+  private before: PageCursor | null;
+  private next: PageCursor | null = null;
+  private highestPage: number;
+
+  constructor(ctx: NodeContext, segment: Segment, manifest: ManifestValue, hydration: Hydration) {
+    this.ctx = ctx;
+    this.segment = segment;
+    this.manifest = manifest;
+    this.hydration = hydration;
+    this.before = hydration.cursor;
+    this.highestPage = hydration.highestPage;
+  }
+
+  get progress() {
+    const copiedBytes = this.hydration.copiedBytes + this.bytes;
+    return { cursor: this.next, highestPage: this.highestPage, copiedBytes };
+  }
+
+  take(entry: PageEntry): void {
+    const { page, lsn, image, value } = entry;
+    const { keys } = this.segment;
+    const key = this.keyOf(entry);
+    const isOurs = page === COMMIT_INDEX || pgOfPage(page, this.manifest.pgPages) === this.segment.pg;
+    if (!isOurs || !isBehind(this.before, entry))
+      throw new TidemarkError('CORRUPT', `page ${page} at ${lsn} is out of place in a copy`);
+    let lastLsn = lsn;
+    if (page === COMMIT_INDEX) {
+      const commits = this.ctx.values.decodeCommits(key, value);
+      if (commits[commits.length - 1]?.lsn !== lsn)
+        throw new TidemarkError('CORRUPT', `commits under ${lsn}`);
+      for (const commit of commits) this.admit(commit.lsn);
+    } else if (image) {
+      const { isRecord, isKept } = this.ctx.values.decodeImage(key, value);
+      this.admit(lsn);
+      // Whatever of the page came before may be collectable once the floor has passed this.
+      if ((isRecord || isKept) && this.before?.page === page)
+        this.ops.push({ type: 'put', key: keys.garbage(lsn, page), value: NOTHING });
+    } else {
+      const { records } = this.ctx.values.decodeBundle(key, value);
+      if (records[0]?.lsn !== lsn)
+        throw new TidemarkError('CORRUPT', `a bundle of page ${page} under ${lsn}`);
+      for (const record of records) this.admit(record.lsn);
+      lastLsn = records[records.length - 1]?.lsn ?? lsn;
+    }
+    this.ops.push({ type: 'put', key, value: new Uint8Array(value) });
+    this.keys.add(textOf(key));
+    this.bytes += value.length;
+    if (page !== COMMIT_INDEX) this.highestPage = Math.max(this.highestPage, page);
+    this.before = { page, lsn: lastLsn, image };
+  }
+
+  /** Where the reply says that it ends; at or behind its last entry. */
+  end(cursor: PageCursor | null): void {
+    const last = this.before;
+    const start = this.hydration.cursor;
+    const isOnward = cursor === null || isBehind(start, cursor);
+    const coversAll = cursor === null || last === null || last === start || !isBehind(cursor, last);
+    if (!isOnward || !coversAll) throw new TidemarkError('CORRUPT', 'a copy that does not go on');
+    this.next = cursor;
+  }
+
+  /** What lies here in the stretch that the reply covers, and is not in it. */
+  *replaced(): Program<KvOp[]> {
+    const { keys, pg } = this.segment;
+    const { cursor } = this.hydration;
+    const from = cursor === null ? null : after(this.keyOf(cursor));
+    const to = this.next === null ? null : after(this.keyOf(this.next));
+    const ops: KvOp[] = [];
+    const pages = keys.pagesOf(pg, this.manifest.pgPages);
+    const isInCommits = cursor?.page === COMMIT_INDEX;
+    const reachesCommits = this.next === null || this.next.page === COMMIT_INDEX;
+    if (!isInCommits)
+      yield* this.others({ gte: from ?? pages.gte, lt: reachesCommits ? pages.lt : (to ?? pages.lt) }, ops);
+    const commits = keys.commitsBetween(NO_LSN);
+    if (reachesCommits)
+      yield* this.others({ gte: isInCommits && from ? from : commits.gte, lt: to ?? commits.lt }, ops);
+    return ops;
+  }
+
+  private *others(range: KvRange, ops: KvOp[]): Program<void> {
+    let rest = range;
+    while (compareKeys(rest.gte, rest.lt) < 0) {
+      const some = yield* readRange({ ...rest, limit: ENTRIES_PER_QUERY });
+      for (const { key } of some) if (!this.keys.has(textOf(key))) ops.push({ type: 'del', key });
+      const last = some[some.length - 1];
+      if (last === undefined || some.length < ENTRIES_PER_QUERY) return;
+      rest = { ...rest, gte: after(last.key) };
+    }
+  }
+
+  /** A record that is in no run does not exist, and was not there when its page was put together. */
+  private admit(lsn: Lsn): void {
+    const isCopied = lsn <= (this.hydration.throughLsn ?? NO_LSN);
+    if (!isCopied || runOf(this.manifest.runs, lsn) === null)
+      throw new TidemarkError('CUT', `record ${lsn} in a copy`);
+  }
+
+  private keyOf({ page, lsn, image }: PageCursor): Uint8Array {
+    const { keys } = this.segment;
+    if (page === COMMIT_INDEX) return keys.commits(lsn);
+    return image ? keys.image(page, lsn) : keys.bundle(page, lsn);
+  }
+}
+
+function isBehind(cursor: PageCursor | null, next: PageCursor): boolean {
+  if (cursor === null || next.page !== cursor.page) return cursor === null || next.page > cursor.page;
+  return next.lsn > cursor.lsn || (next.lsn === cursor.lsn && next.image && !cursor.image);
+}
+
+function textOf(key: Uint8Array): string {
+  return String.fromCharCode(...key);
+}
