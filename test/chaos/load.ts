@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type History, HistoryRecorder } from '../checkers/history.ts';
 import { judge } from '../checkers/judge.ts';
+import type { Violation } from '../checkers/violation.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
 import { Reader, Writer } from './workload/client.ts';
 import { connect } from './workload/connection.ts';
@@ -14,6 +15,8 @@ import { Numbers } from './workload/wishes.ts';
 
 /** For what clients gave up waiting for, and may still happen: their requests have ended, or end with the connection. */
 const SETTLE_MS = 500;
+/** One cause breaks many. */
+const TOLD_PER_RULE = 5;
 
 export interface LoadOptions {
   readonly urls: readonly string[];
@@ -23,6 +26,8 @@ export interface LoadOptions {
   /** For the trial's story. */
   readonly tell: (event: string) => void;
   readonly report: (violation: string) => void;
+  /** Called when the history breaks a rule: violations name its transactions by their places. */
+  readonly keepHistory?: (history: History) => void;
 }
 
 export interface Judgement {
@@ -102,7 +107,8 @@ export class Load {
   async judge(): Promise<Judgement> {
     const history = await this.history();
     const { violations, counts } = judge(history);
-    for (const { rule, message } of violations) this.#options.report(`${rule}: ${message}`);
+    if (violations.length > 0) this.#options.keepHistory?.(history);
+    this.#tell(violations);
     const found = (...rules: readonly string[]): number =>
       violations.filter(({ rule }) => rules.includes(rule)).length;
     return {
@@ -115,6 +121,16 @@ export class Load {
       invented: found('ledger: invented', 'ledger: rejected', 'registers: invented'),
       codes: this.#codes,
     };
+  }
+
+  #tell(violations: readonly Violation[]): void {
+    const told: Record<string, number> = {};
+    for (const { rule, message } of violations) {
+      told[rule] = (told[rule] ?? 0) + 1;
+      if (told[rule] <= TOLD_PER_RULE) this.#options.report(`${rule}: ${message}`);
+    }
+    for (const [rule, count] of Object.entries(told))
+      if (count > TOLD_PER_RULE) this.#options.report(`${rule}: ${count - TOLD_PER_RULE} more`);
   }
 
   /** Ends the clients; the last look is part of what they saw. */

@@ -2,6 +2,8 @@
  * One trial: a real cluster of six storage nodes and one or two compute nodes, a load, what a scenario does to them, and at the end a look at
  * everything. Whatever happens, processes, mounts and directories go away; only the directory of a trial that broke a rule stays.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RealCluster, type RealClusterOptions, STORAGE_NODES } from '../support/real-cluster.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
@@ -12,6 +14,8 @@ import { COMPUTE_NODES, Stage } from './stage.ts';
 /** From the last repair until writes must be acknowledged again. */
 const RECOVERY_LIMIT_MS = 40_000;
 const MAX_VIOLATIONS = 100;
+/** In the directory that stays, when the clients' history breaks a rule. */
+const HISTORY_FILE = 'history.json';
 
 export interface Trial {
   readonly stage: Stage;
@@ -78,6 +82,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
       seed,
       tell: (event) => stage.tell(event),
       report,
+      keepHistory: (history) => writeFileSync(join(cluster.directory, HISTORY_FILE), JSON.stringify(history)),
       ...(writers === undefined ? {} : { writers }),
       ...(readers === undefined ? {} : { readers }),
     });

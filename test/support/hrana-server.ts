@@ -1,6 +1,6 @@
 /** A Hrana server over in-memory engines, for tests; and the two ways to speak to it without a client library. */
 import { WebSocket } from 'ws';
-import type { EngineConnection } from '../../compute-node/engine/api.ts';
+import type { Engine, EngineConnection } from '../../compute-node/engine/api.ts';
 import {
   type HttpServer,
   type HttpServerOptions,
@@ -26,6 +26,8 @@ export interface TestServer {
 
 export interface TestServerOptions {
   readonly volumes?: readonly string[];
+  /** Serves every volume, instead of engines in memory. */
+  readonly engine?: Engine;
   readonly sessionLimits?: Partial<SessionLimits>;
   readonly hranaLimits?: Partial<HranaLimits>;
   readonly scheduler?: Scheduler;
@@ -45,7 +47,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     port: 0,
     sessions,
     resolveVolume: async (name) => {
-      const engine = engines.get(name);
+      const engine = options.engine ?? engines.get(name);
       if (engine === undefined) {
         throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume ${name}`, { nextStep: 'create it' });
       }
