@@ -4,6 +4,7 @@ import { NO_EPOCH } from '../../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex } from '../../../src/log/lsn.ts';
 import { encodeCluster } from '../../../src/register/codec.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
+import type { TestDisk } from '../../support/storage-disk.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
 const [A, B, C, D, E, F] = TEST_NODES.map(({ nodeId }) => nodeId) as [
@@ -27,6 +28,7 @@ function opened(options: ConstructorParameters<typeof StorageCluster>[0] = {}) {
     format: 1,
     clusterId: TEST_CLUSTER,
     nodes: TEST_NODES,
+    draining: [],
     constants: { lal: 1000, leaseTermMs: 500, defaultPgPages: 8 },
   });
   const accept = (
@@ -151,7 +153,7 @@ describe('a node put back to an old image of its disk', () => {
     for (const node of cluster.nodeIds) cluster.call(node, 'install', volume.install());
     cluster.advance(TOLD_MS);
     for (const node of [A, B]) cluster.crash(node);
-    for (const [i, node] of [A, B].entries()) cluster.putBack(node, images[i]);
+    for (const [i, node] of [A, B].entries()) cluster.putBack(node, images[i] as TestDisk);
     cluster.pump();
     for (const node of [A, B]) {
       expect(segment(node)).toMatchObject({
@@ -200,7 +202,7 @@ describe('a node that lost its disk', () => {
     const { cluster, volume, accept, peek, segment } = opened();
     accept('name/main', 5, Uint8Array.of(5));
     cluster.advance(TOLD_MS);
-    cluster.putBack(A);
+    cluster.wipe(A);
     cluster.pump();
     expect(peek(A, 'name/main').refusal).not.toBeNull();
     const fenced = cluster.ask(A, 'fence', volume.fence(0, volume.epoch));
@@ -213,7 +215,7 @@ describe('a node that lost its disk', () => {
 
   test('holds acknowledgements of a new epoch for a lease term: it may have granted a lease', () => {
     const { cluster, volume } = opened();
-    cluster.putBack(A);
+    cluster.wipe(A);
     cluster.pump();
     cluster.ask(A, 'fence', volume.fence(0, epoch(9)));
     expect(cluster.core(A)?.leases.heldUntilMs(volume.volume, epoch(9))).toBeGreaterThan(cluster.nowMs);
