@@ -40,9 +40,9 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
   const { plan, faults } = play(world, cluster, options);
   process.off('unhandledRejection', onRejection);
   if (world.violation === null) {
-    for (const { name, recorder } of cluster.workloads) {
-      const [first] = judge(recorder.history()).violations;
-      if (first !== undefined) world.violate(first.rule, `volume ${name}: ${first.message}`);
+    for (const workload of cluster.workloads) {
+      const [first] = judge(workload.history(cluster.oracle)).violations;
+      if (first !== undefined) world.violate(first.rule, `volume ${workload.name}: ${first.message}`);
     }
   }
   return {
@@ -137,7 +137,7 @@ function settle(world: World, cluster: SimCluster): void {
 function drawScenario(world: World): Scenario {
   const chance = world.chance('scenario');
   return {
-    storageNodes: 6,
+    storageNodes: chance.pick([6, 6, 7, 8, 9]),
     computeNodes: chance.integer(2, 3),
     volumes: chance.integer(1, 2),
     lal: chance.pick([200, 1_000, 5_000]),

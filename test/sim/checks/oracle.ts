@@ -24,6 +24,7 @@ import type { OpenVolume, SubmittedMtr } from '../../../compute-node/volume/open
 import type { TakenOver } from '../../../compute-node/volume/taken-over.ts';
 import { compareManifests } from '../../../storage-node/core/manifests.ts';
 import { readPointAt } from '../../../compute-node/volume/read-point.ts';
+import { WRITE_QUORUM } from '../../../src/quorum/quorum.ts';
 import type { World } from '../world/world.ts';
 import type { Durability } from './durability.ts';
 
@@ -68,6 +69,14 @@ export class Oracle {
 
   manifestOf(volume: VolumeId): ManifestValue | null {
     return this.#of(volume).manifest;
+  }
+
+  /** The record lies in a run of its own epoch: it was not cut. */
+  exists(volume: VolumeId, lsn: Lsn): boolean {
+    const known = this.#of(volume);
+    const epoch = known.records.get(lsn)?.epoch;
+    const run = runOf(known.runs, lsn);
+    return epoch !== undefined && run !== null && sameEpoch(run.epoch, epoch);
   }
 
   /** Pages that have any visible record at the newest VDL, with what they must be. */
@@ -214,9 +223,15 @@ export class Oracle {
       );
       return;
     }
-    const count = this.#durability.count(volume, pg, lsn, config.members);
-    if (count < 4)
-      this.#violate('acked-too-early', `record ${lsn} is called durable, and is on ${count} disks`);
+    // Two sets while the members change: it takes four of each.
+    for (const members of config.proposed === null ? [config.members] : [config.members, config.proposed]) {
+      const count = this.#durability.count(volume, pg, lsn, members);
+      if (count < WRITE_QUORUM)
+        this.#violate(
+          'acked-too-early',
+          `record ${lsn} is called durable, and is on ${count} disks of ${members.join(' ')}`,
+        );
+    }
   }
 
   #of(volume: VolumeId): KnownVolume {

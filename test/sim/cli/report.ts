@@ -3,6 +3,9 @@ import { FAULT_KINDS } from '../faults/plan.ts';
 import type { SeedResult } from '../run-seed.ts';
 import type { LastLines } from '../world/world.ts';
 
+/** Of what happened last, told per process. */
+const LINES_PER_PROCESS = 8;
+
 export interface Totals {
   readonly seeds: number;
   readonly violations: number;
@@ -62,8 +65,8 @@ export function formatFailure(result: SeedResult, without: ReadonlySet<number>, 
   const last = [...lines.all()].flatMap(([who, own]) => [
     `  ${who}`,
     ...own
-      .slice(-12)
-      .map(({ atMs, text }) => `  ${atMs.toFixed(2).padStart(10)}   ${text.split('\n')[0]?.slice(0, 240)}`),
+      .slice(-LINES_PER_PROCESS)
+      .map(({ atMs, text }) => `  ${atMs.toFixed(2).padStart(10)}   ${text.split('\n')[0]?.slice(0, 180)}`),
   ]);
   return [
     `seed ${seed} at ${virtualMs.toFixed(2)} ms: ${violation?.rule}: ${violation?.message}`,

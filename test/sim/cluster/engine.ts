@@ -11,10 +11,10 @@ import { Output } from '../../../compute-node/engine/worker/output.ts';
 import { PageCache } from '../../../compute-node/engine/worker/page-cache.ts';
 import { LOCK, VolumeFile, type VolumeView } from '../../../compute-node/engine/worker/volume-file.ts';
 import { WriterLock } from '../../../compute-node/engine/worker/writer-lock.ts';
-import type { OpenVolume, SubmittedMtr } from '../../../compute-node/volume/open-volume.ts';
+import type { AdministeredVolume, SubmittedMtr } from '../../../compute-node/volume/open-volume.ts';
 import { isTidemarkError, TidemarkError } from '../../../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
-import { type Lsn, NO_LSN, toLsn, toPageNumber } from '../../../src/log/lsn.ts';
+import { type Lsn, NO_LSN, toLsn, toPageNumber, type VolumeId } from '../../../src/log/lsn.ts';
 import type { PageChange } from '../../../src/log/record.ts';
 import type { Isolation, MicroOperation } from '../../checkers/history.ts';
 import type { Oracle } from '../checks/oracle.ts';
@@ -36,7 +36,7 @@ export interface EngineTransaction {
   readonly thinkMs: number;
   readonly minLsn: Lsn | null;
   /** Told as soon as it is known, whether or not an answer ever gets out. */
-  readonly onCommit: (cpl: Lsn) => void;
+  readonly onCommit: (volume: VolumeId, cpl: Lsn) => void;
 }
 
 export interface EngineResult {
@@ -53,19 +53,19 @@ export interface SessionMemory {
 
 const DONE = { isAutocommit: true, holdsWriterLock: false, error: null, description: null };
 
-class PageMiss extends Error {
+/** Thrown, but no error: it costs no stack. */
+class PageMiss {
   readonly page: number;
   readonly at: Lsn;
 
   constructor(page: number, at: Lsn) {
-    super(`page ${page} at ${at}`);
     this.page = page;
     this.at = at;
   }
 }
 
 export class ModelEngine {
-  readonly volume: OpenVolume;
+  readonly volume: AdministeredVolume;
   readonly #process: SimProcess;
   readonly #oracle: Oracle;
   readonly #cache: PageCache;
@@ -80,7 +80,7 @@ export class ModelEngine {
   #nextRun = 1;
 
   constructor(options: {
-    readonly volume: OpenVolume;
+    readonly volume: AdministeredVolume;
     readonly process: SimProcess;
     readonly oracle: Oracle;
     readonly cachePages: number;
@@ -210,7 +210,7 @@ export class ModelEngine {
     });
     if (!writes) return true;
     work.onCommitted = (cpl) => {
-      onCommit(cpl);
+      onCommit(this.volume.volume, cpl);
       output.cover(cpl);
     };
     work.file.commit();

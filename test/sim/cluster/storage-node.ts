@@ -103,6 +103,20 @@ export class SimStorageNode implements Host {
     store.losePower(this.#chance.below(store.unsynced.length + 1));
   }
 
+  /** What is on the disks now, as a later start would find it. */
+  image(): DiskImage {
+    const { journal, store } = this.files;
+    const image = { journal: journal.copy(), store: store.copy() };
+    image.store.losePower(this.#chance.below(store.unsynced.length + 1));
+    return image;
+  }
+
+  /** Down, and its disks hold something else from now on; null: nothing at all. */
+  replaceDisks(image: DiskImage | null): void {
+    this.kill();
+    this.files = image ?? { journal: new JournalFiles(RING_BYTES), store: new KvFiles() };
+  }
+
   #end(how: string): void {
     if (!this.process.isUp) return;
     this.#options.world.note(this.nodeId, () => how);

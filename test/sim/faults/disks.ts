@@ -9,6 +9,50 @@ function whileDown(fault: Fault, node: SimStorageNode, how: 'kill' | 'power', da
   damage();
 }
 
+/**
+ * Whether the peers have been able to hear of this node for a while: their memory of it is then at most a second old. Whoever is put back to an
+ * image from before must be found out.
+ */
+const HEARD_FOR_MS = 1_600;
+
+function isRemembered(fault: Fault, node: SimStorageNode): boolean {
+  const { cluster, world } = fault;
+  const sinceMs = world.nowMs - HEARD_FOR_MS;
+  const isSteady = ({ process, disk, core }: SimStorageNode): boolean =>
+    core?.isReady === true &&
+    process.steadySinceMs <= sinceMs &&
+    disk.stalledUntilMs <= sinceMs &&
+    disk.slowness === 1;
+  const hearing = cluster.nodes.filter(
+    (peer) =>
+      peer !== node && isSteady(peer) && cluster.links.isCleanSince(node.nodeId, peer.nodeId, sinceMs),
+  );
+  return isSteady(node) && hearing.length >= 4;
+}
+
+/** Takes images now, and puts the nodes back to them later. */
+function rollBack(fault: Fault, count: number): void {
+  const nodes = fault.chance.some(fault.cluster.nodes, count).filter((node) => node.process.isUp);
+  const images = nodes.map((node) => node.image());
+  fault.later(fault.chance.between(HEARD_FOR_MS, 4_000), () => {
+    for (const [i, node] of nodes.entries()) {
+      if (!isRemembered(fault, node) || !fault.budget.take(node)) continue;
+      fault.hit(node.nodeId);
+      node.replaceDisks(images[i] ?? null);
+      fault.lasts(50, 500, () => node.start());
+    }
+  });
+}
+
+function wipe(fault: Fault, count: number): void {
+  for (const node of fault.chance.some(fault.cluster.nodes, count)) {
+    if (!isRemembered(fault, node) || !fault.budget.take(node)) continue;
+    fault.hit(node.nodeId);
+    node.replaceDisks(null);
+    fault.lasts(50, 1_000, () => node.start());
+  }
+}
+
 export const DISK_FAULTS: readonly FaultKind[] = [
   {
     name: 'disk-stalls',
@@ -137,4 +181,8 @@ export const DISK_FAULTS: readonly FaultKind[] = [
       });
     },
   },
+  { name: 'rolled-back', weight: 4, strike: (fault) => rollBack(fault, 1) },
+  { name: 'two-rolled-back', weight: 3, strike: (fault) => rollBack(fault, 2) },
+  { name: 'wiped', weight: 3, strike: (fault) => wipe(fault, 1) },
+  { name: 'two-wiped', weight: 2, strike: (fault) => wipe(fault, 2) },
 ];

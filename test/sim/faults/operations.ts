@@ -105,4 +105,45 @@ export const OPERATIONS: readonly FaultKind[] = [
       );
     },
   },
+  {
+    name: 'segment-moved',
+    weight: 4,
+    strike: (fault) => moveSegment(fault, null),
+  },
+  {
+    name: 'segment-move-taken-back',
+    weight: 2,
+    strike: (fault) => moveSegment(fault, fault.chance.between(5, 1_500)),
+  },
 ];
+
+/** One segment of an open volume goes to another node of its zone; `revertAfterMs`: and back, if it is not there by then. */
+function moveSegment(fault: Fault, revertAfterMs: number | null): void {
+  const { chance, cluster } = fault;
+  const volume = anyVolume(fault);
+  const engine = holderOf(fault, volume)?.engines.get(volume);
+  if (engine === undefined) return;
+  const { members: operator } = engine.volume;
+  const config = chance.pick(operator.pgs);
+  const choices = config.members.flatMap((old) => {
+    const zone = cluster.node(old).az;
+    const others = cluster.nodes.filter(({ az, nodeId }) => az === zone && !config.members.includes(nodeId));
+    return others.map(({ nodeId }) => ({ old, newcomer: nodeId }));
+  });
+  const choice = chance.pick(choices);
+  if (choice === undefined || config.proposed !== null) return;
+  const { old, newcomer } = choice;
+  const proposed = config.members.map((member) => (member === old ? newcomer : member));
+  fault.hit(`${volume}/${config.pg} from ${old} to ${newcomer}`);
+  ask(fault, () => operator.propose(config.pg, proposed));
+  if (revertAfterMs !== null) fault.later(revertAfterMs, () => ask(fault, () => operator.revert(config.pg)));
+}
+
+/** An operator may be refused. */
+function ask(fault: Fault, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!isTidemarkError(error)) fault.world.fail('a change of members', error);
+  }
+}

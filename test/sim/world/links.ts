@@ -22,6 +22,8 @@ export interface Link {
   slownessMs: number;
   /** > 0: so long a byte takes. */
   msPerByte: number;
+  /** When something was put on it last, or taken off. */
+  changedAtMs: number;
 }
 
 /** A connection that is up, as far as what happens around it goes. */
@@ -62,6 +64,7 @@ export class Links {
         jitterMs: 0,
         slownessMs: 0,
         msPerByte: 0,
+        changedAtMs: 0,
       };
       this.#links.set(key, link);
     }
@@ -70,7 +73,10 @@ export class Links {
 
   /** Puts something on links, or takes it off, and tells whoever waits for one. */
   change(links: readonly Link[], apply: (link: Link) => void): void {
-    for (const link of links) apply(link);
+    for (const link of links) {
+      apply(link);
+      link.changedAtMs = this.#world.nowMs;
+    }
     for (const watcher of [...this.watchers]) watcher.onLinksChanged();
   }
 
@@ -86,6 +92,15 @@ export class Links {
     process.onEnded = () => {
       for (const watcher of [...this.watchers]) watcher.onEnded(process);
     };
+  }
+
+  /** Both ways were without any fault since then. */
+  isCleanSince(one: string, other: string, sinceMs: number): boolean {
+    return [this.between(one, other), this.between(other, one)].every(
+      (link) =>
+        link.changedAtMs <= sinceMs &&
+        link.cuts + link.stalls + link.loss + link.jitterMs + link.slownessMs + link.msPerByte < 1e-9,
+    );
   }
 
   delayMs(link: Link, sizeBytes: number): number {

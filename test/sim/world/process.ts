@@ -20,6 +20,8 @@ export class SimProcess implements Clock, Timers {
   life: Life | null = null;
   lives = 0;
   wallSkewMs = 0;
+  /** It has run, without being stopped, since this world time. */
+  steadySinceMs = 0;
   #rate = 1;
   /** Where the machine's own time was, at world time `#rateSinceMs`. */
   #machineMs = 1_000;
@@ -47,6 +49,7 @@ export class SimProcess implements Clock, Timers {
 
   begin(): Life {
     this.lives += 1;
+    this.steadySinceMs = this.world.nowMs;
     this.#monotonicFromMs = this.#machineNowMs();
     this.life = { name: `${this.name}#${this.lives}`, isOver: false, waiting: null };
     return this.life;
@@ -74,6 +77,7 @@ export class SimProcess implements Clock, Timers {
     if (life === null || life.waiting === null) return;
     const { waiting } = life;
     life.waiting = null;
+    this.steadySinceMs = this.world.nowMs;
     if (this.#isSuspended) this.#monotonicFromMs += this.#machineNowMs() - this.#stoppedAtMs;
     this.world.release(waiting);
   }
