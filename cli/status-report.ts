@@ -46,8 +46,21 @@ function nodeTable(report: ClusterReport, style: Style): string {
 
 function stateText(node: NodeReport, style: Style): string {
   if (!node.reachable) return style.red(`unreachable${node.error ? `: ${node.error}` : ''}`);
-  const quarantined = node.status?.segments.filter((segment) => segment.quarantined).length ?? 0;
-  return quarantined > 0 ? style.yellow(`${quarantined} quarantined`) : style.green('up');
+  const segments = node.status?.segments ?? [];
+  const hydrating = segments.filter((segment) => !segment.hydrated);
+  const quarantined = segments.filter((segment) => segment.quarantined && segment.hydrated).length;
+  const troubles = [
+    ...(quarantined > 0 ? [`${quarantined} quarantined`] : []),
+    ...(hydrating.length > 0 ? [`${hydrating.length} hydrating${shareText(hydrating)}`] : []),
+  ];
+  return troubles.length > 0 ? style.yellow(troubles.join(', ')) : style.green('up');
+}
+
+/** Of the pages to be copied. */
+function shareText(hydrating: readonly { hydratedPages: number; hydrationPages: number }[]): string {
+  const done = hydrating.reduce((sum, { hydratedPages }) => sum + hydratedPages, 0);
+  const total = hydrating.reduce((sum, { hydrationPages }) => sum + hydrationPages, 0);
+  return total === 0 ? '' : ` (${Math.floor((100 * done) / total)} %)`;
 }
 
 function volumeText(volume: VolumeReport, style: Style): string {

@@ -38,6 +38,16 @@ export function neededBases(ctx: NodeContext): ReadonlyMap<string, NeededBase> {
   return needed;
 }
 
+/** Whether everything that the segment stands on is on this node. */
+export function areBasesWhole(ctx: NodeContext, segment: Segment): boolean {
+  const parents = segment.manifest?.value.runs.map(({ parent }) => parent) ?? [];
+  return parents.every((parent) => {
+    if (parent === null || parent.volume === segment.volume) return true;
+    const base = ctx.segments.kept(parent.volume, segment.pg);
+    return base?.isHydrated === true && base.holdsThrough(parent.lsn) && areBasesWhole(ctx, base);
+  });
+}
+
 export function isNeededAsBase(ctx: NodeContext, segment: Segment): boolean {
   return neededBases(ctx).has(segment.name);
 }

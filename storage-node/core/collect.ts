@@ -7,7 +7,7 @@
  *
  * For one page: each retained run has a lowest read point that is still valid; what that one starts from, its newest visible image that is
  * not to be thinned out, is the oldest thing the run needs, and from there on everything stays (readers check the backlinks of everything between). A pin needs
- * the same up to itself.
+ * the same up to itself. In a clone a page may have no such image, as it stands on its parent's page: then all of it stays.
  *
  * Chunks of the log go when all their records are below the floor and in page form here, and every peer holds them. One that has not been heard of
  * for long is not waited for for ever: should it come back further behind than the log then reaches, it is hydrated.
@@ -176,11 +176,14 @@ function unneeded(
   needs: Needs,
   floor: Lsn,
 ): EntryExtent[] {
-  const baseOf = (need: Need): Lsn | null =>
-    entries.findLast(
+  const baseOf = (need: Need): Lsn | null => {
+    const image = entries.findLast(
       (entry) =>
         entry.isLasting && entry.firstLsn <= need.lsn && isVisible(need.path, segment.volume, entry.firstLsn),
-    )?.firstLsn ?? null;
+    );
+    if (image !== undefined) return image.firstLsn;
+    return need.path.some(({ volume }) => volume !== segment.volume) ? NO_LSN : null;
+  };
   // A run without an image below the floor needs nothing below it.
   let keepFrom = (floor - 1) as Lsn;
   for (const need of needs.oldestOfRuns) keepFrom = Math.min(keepFrom, baseOf(need) ?? keepFrom) as Lsn;

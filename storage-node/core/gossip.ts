@@ -17,6 +17,7 @@ import { decodeBoxcar } from '../../src/log/codec.ts';
 import { type Lsn, NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { PullRecordsReply, PullRecordsRequest } from '../../src/messages/messages.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
+import { areBasesWhole } from './bases.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
 import { beginHydration } from './hydration.ts';
@@ -159,7 +160,9 @@ function adopt(ctx: NodeContext, segment: Segment, peer: NodeId, reply: PullReco
     for (const bytes of reply.boxcars) ops.push(...takeBoxcar(ctx, segment, peer, bytes));
   }
   const { isHydrated: wasHydrated, hydration } = segment;
-  if (hydration !== null) hydration.isWitness = ctx.rememberedOf(segment) >= WITNESSED_PEERS;
+  if (hydration !== null) {
+    hydration.isComplete = ctx.rememberedOf(segment) >= WITNESSED_PEERS && areBasesWhole(ctx, segment);
+  }
   ops.push(...segment.hearPeer(peer, reply.scl, isIntact, reply.promisedEpoch));
   if (!wasHydrated && segment.isHydrated)
     ctx.log('info', 'a segment is hydrated', { segment: segment.name, scl: segment.scl });

@@ -18,8 +18,8 @@ export class Hydration {
   /** The highest promise that the peers which vouch for its end have told. */
   promised: Epoch = NO_EPOCH;
 
-  /** What the peers have promised and acknowledged is remembered here (peer-memory.ts): it can bear witness for them. */
-  isWitness = false;
+  /** What belongs to it beside its own records and pages is here: its peers' memory (peer-memory.ts), its bases. */
+  isComplete = false;
 
   nextAtMs = 0;
   sourceCursor = 0;

@@ -26,7 +26,7 @@ import { neededOf } from './bases.ts';
 import type { NodeContext } from './context.ts';
 import type { Hydration } from './hydration-state.ts';
 import { after, compareKeys } from './keys.ts';
-import { adoptManifest, freshHydrationId } from './membership.ts';
+import { adoptManifest, freshHydrationId, keepBases } from './membership.ts';
 import { peersOf } from './manifests.ts';
 import { COMMIT_INDEX } from './page-copies.ts';
 import { type Program, callPeer, readRange, writeStore, writeStoreDurably } from './program.ts';
@@ -193,6 +193,7 @@ function* finish(
   if (segment.hydration !== hydration) return;
   ctx.cache.dropSegment(segment.name);
   ctx.persist(segment.rebase(throughLsn, highestPage), []);
+  keepBases(ctx);
   ctx.log('info', 'all pages are copied', {
     segment: segment.name,
     throughLsn,

@@ -91,11 +91,10 @@ export function levelsOf(
 
 /** A clone's parent: all it has up to the branch point must be held here. */
 function checkParent(base: Segment, upToLsn: Lsn): void {
-  const requiredScl = base.vdl >= upToLsn ? Math.min(upToLsn, base.tail) : upToLsn;
-  if (base.scl < requiredScl || base.quarantine?.kind === 'conflict' || !base.isHydrated) {
+  if (!base.holdsThrough(upToLsn) || base.quarantine?.kind === 'conflict' || !base.isHydrated) {
     throw new TidemarkError(
       'BEHIND',
-      `the parent's ${base.name} is complete to ${base.scl}, ${requiredScl} is needed`,
+      `the parent's ${base.name} is complete to ${base.scl}, ${upToLsn} is needed`,
     );
   }
 }

@@ -203,6 +203,10 @@ export class Segment {
     return Math.min(this.vdl, this.scl) as Lsn;
   }
 
+  /** Everything up to `lsn` is here. */
+  holdsThrough(lsn: Lsn): boolean {
+    return this.scl >= (this.vdl >= lsn ? Math.min(lsn, this.tail) : lsn);
+  }
   /** All records up to here are in page form. */
   get pagesThrough(): Lsn {
     const isAllCoalesced = this.held.recordCount === 0 && this.scl >= this.tail;
@@ -390,7 +394,7 @@ export class Segment {
       if (this.membersReached(this.quarantine.targets) < CLEARING_PEERS) return [];
       this.quarantine = { kind: 'missing', throughLsn: this.watermark };
     }
-    if (this.hydration?.isCopied === true && !this.hydration.isWitness) return [];
+    if (this.hydration?.isCopied === true && !this.hydration.isComplete) return [];
     if (this.quarantine?.kind === 'missing' && this.scl >= this.quarantine.throughLsn) this.quarantine = null;
     return this.quarantine === null ? this.endHydration() : [];
   }

@@ -78,6 +78,34 @@ describe('collection', () => {
     for (let lsn = volume.lastLsn - 2; lsn <= volume.lastLsn; lsn += 1) expect(isRight(lsn, 1)).toBe(true);
   });
 
+  test('keeps what a clone has over a page of its parent, when only another branch has an image of its own', () => {
+    const { cluster, volume: parent } = grown();
+    cluster.ask(NODE, 'append', parent.append(parent.writeMany(8, 4), { vdl: parent.lastLsn }));
+    const cloneOf = { of: parent, run: 0 as RunId, lsn: 8 as Lsn };
+    const clone = new TestVolume('clone000', { pgPages: 4, cloneOf });
+    const install = (floor: number) => cluster.ask(NODE, 'install', clone.install(0, clone.retention(floor)));
+    const write = (count: number, image: boolean) => {
+      for (let i = 0; i < count; i += 1) {
+        cluster.ask(NODE, 'append', clone.append([clone.write(1, i, { image })], { vdl: clone.lastLsn }));
+      }
+      cluster.advance(200);
+    };
+    install(0);
+    write(2, false);
+    clone.branch(clone.lastLsn);
+    install(0);
+    write(2, true);
+    clone.branch(clone.lastLsn, { run: 0 as RunId, lsn: 1 as Lsn });
+    install(0);
+    write(1, false);
+    install(clone.lastLsn);
+    cluster.advance(8_000);
+    const at = { run: clone.headRun, lsn: clone.lastLsn };
+    const reply = cluster.ask(NODE, 'readPages', clone.readPages([1], at));
+    const expected = clone.replay({ volume: clone.volume, ...at }, 1) as Uint8Array;
+    expect(Buffer.compare(reply.pages[0]?.data as Uint8Array, expected)).toBe(0);
+  });
+
   test('keeps the log that a peer may still need', () => {
     const { cluster, append, raise, chunkLsns, pageLsns } = grown();
     const slow = TEST_NODES[5]?.nodeId as NodeId;
