@@ -7,6 +7,12 @@
  *   POST /-/volumes                    {name, pgPages?} → 201
  *   GET  /-/volumes/NAME/database      the whole database as a SQLite file
  *   PUT  /-/volumes/NAME/database      a SQLite file into an empty volume (made when missing); progress as NDJSON lines
+ *   GET  /-/volumes/NAME/members       {pgs, changes}: the nodes that keep it, and who is to follow
+ *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back
+ *   GET  /-/nodes                      {nodes: […]}
+ *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
+ *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines
+ *   POST /-/nodes/NODE/replace         {by: "NODE", revert?: true}; progress as NDJSON lines
  */
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -15,11 +21,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type ErrorCode, isTidemarkError, TidemarkError } from '../src/base/errors.ts';
+import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
+import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
+import { addNode, changeMembers, drainNode, readMembers, replaceNode } from './admin-nodes.ts';
 import type { ComputeNode } from './node.ts';
-
-const MAX_JSON_BYTES = 64 * 1024;
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
@@ -64,6 +70,22 @@ async function route(
         return exportDatabase(node, decodeURIComponent(name!), response);
       case 'PUT volumes/NAME/database':
         return importDatabase(node, decodeURIComponent(name!), request, response);
+      case 'GET volumes/NAME/members':
+        return sendJson(response, 200, await readMembers(node, decodeURIComponent(name!)));
+      case 'POST volumes/NAME/members':
+        return sendJson(
+          response,
+          200,
+          await changeMembers(node, decodeURIComponent(name!), await readJson(request)),
+        );
+      case 'GET nodes':
+        return sendJson(response, 200, { nodes: await node.operations.list() });
+      case 'POST nodes':
+        return sendJson(response, 201, await addNode(node, await readJson(request)));
+      case 'POST nodes/NAME/drain':
+        return drainNode(node, decodeURIComponent(name!), await readJson(request), response);
+      case 'POST nodes/NAME/replace':
+        return replaceNode(node, decodeURIComponent(name!), await readJson(request), response);
     }
   }
   throw new TidemarkError('BAD_REQUEST', `there is no ${request.method} ${pathname} here`, {
@@ -151,54 +173,4 @@ async function importDatabase(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  let text = '';
-  for await (const chunk of request) {
-    text += chunk;
-    if (text.length > MAX_JSON_BYTES)
-      throw new TidemarkError('TOO_LARGE', `the body is larger than ${MAX_JSON_BYTES} bytes`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new TidemarkError('BAD_REQUEST', 'the body is not valid JSON', { cause });
-  }
-}
-
-function sendJson(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(
-    `${JSON.stringify(body, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))}\n`,
-  );
-}
-
-function errorBody(error: unknown): { code: string; message: string; nextStep: string | null } {
-  if (isTidemarkError(error))
-    return { code: error.code, message: error.message, nextStep: error.nextStep ?? null };
-  return {
-    code: 'INTERNAL',
-    message: error instanceof Error ? error.message : String(error),
-    nextStep: null,
-  };
-}
-
-const STATUS_OF_CODE: Partial<Record<ErrorCode, number>> = {
-  BAD_REQUEST: 400,
-  BAD_NAME: 400,
-  NOT_A_DATABASE: 400,
-  UNAUTHORIZED: 401,
-  VOLUME_NOT_FOUND: 404,
-  VOLUME_EXISTS: 409,
-  NOT_EMPTY: 409,
-  VOLUME_HELD: 409,
-  TOO_LARGE: 413,
-  NO_QUORUM: 503,
-  OVERLOADED: 503,
-  UNAVAILABLE: 503,
-};
-
-function statusOf(error: unknown): number {
-  return (isTidemarkError(error) ? STATUS_OF_CODE[error.code] : undefined) ?? 500;
 }

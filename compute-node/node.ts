@@ -4,21 +4,24 @@
  */
 import { nodeClock } from '../src/adapters/clock.ts';
 import { nodeCrc32 } from '../src/adapters/crc32.ts';
-import { connectToNodes } from '../src/adapters/grpc/client.ts';
+import { GrpcStorageNodeClient } from '../src/adapters/grpc/client.ts';
 import type { Logger } from '../src/adapters/logger.ts';
 import { nodeRandom } from '../src/adapters/random.ts';
 import { nodeTimers } from '../src/adapters/timers.ts';
-import { TidemarkError } from '../src/base/errors.ts';
-import type { StorageNodeClient } from '../src/env/transport.ts';
+import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
 import type { ClusterNode } from '../src/register/values.ts';
-import { openDirectory, type VolumeDirectory } from './driver/directory.ts';
+import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
+import { NodeClients } from './driver/node-clients.ts';
 import { openVolume } from './driver/open-volume.ts';
-import type { StorageNodeClients } from './driver/registers.ts';
+import type { MembersAccess } from './driver/segment-mover.ts';
 import { StorageLinks } from './driver/storage-links.ts';
 import { takeOverVolume } from './driver/take-over.ts';
+import { surveyVolume } from './driver/take-over-survey.ts';
 import type { EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
+import { localMembers, remoteMembers } from './members-access.ts';
+import { NodeOperations } from './node-operations.ts';
 import type { OpenVolumeStatus } from './volume/open-volume.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
 
@@ -36,6 +39,8 @@ export interface ComputeNodeOptions {
   /** Pages of one protection group and history window of volumes made here. */
   readonly pgPages: number;
   readonly windowMs: number;
+  /** Shown to other compute nodes of the cluster when they are asked for something. */
+  readonly authToken?: string;
   readonly logger: Logger;
 }
 
@@ -58,20 +63,25 @@ export interface ComputeNodeStatus {
 }
 
 const STATUS_TIMEOUT_MS = 1_500;
+const SURVEY_TIMEOUT_MS = 5_000;
+
+const connect = (node: ClusterNode): GrpcStorageNodeClient => new GrpcStorageNodeClient(node);
 
 export class ComputeNode {
   readonly #options: ComputeNodeOptions;
-  readonly #clients: StorageNodeClients;
+  readonly #nodes: NodeClients;
   readonly #directory: VolumeDirectory;
   readonly #links: StorageLinks;
   readonly #registry: VolumeRegistry;
+  /** Lists, adds, empties and replaces storage nodes. */
+  readonly operations: NodeOperations;
 
   /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
   static async open(options: ComputeNodeOptions): Promise<ComputeNode> {
-    const clients = new Map(connectToNodes(options.nodes).map((client) => [client.nodeId, client]));
+    const nodes = new NodeClients(connect, options.nodes);
     try {
       const directory = await openDirectory({
-        clients,
+        clients: nodes.clients,
         nodes: options.nodes,
         random: nodeRandom,
         clock: nodeClock,
@@ -79,19 +89,20 @@ export class ComputeNode {
         logger: options.logger,
         settings: { defaultPgPages: options.pgPages },
       });
-      return new ComputeNode(options, clients, directory);
+      nodes.update(directory.cluster.nodes);
+      return new ComputeNode(options, nodes, directory);
     } catch (error) {
-      closeAll(clients);
+      nodes.close();
       throw error;
     }
   }
 
-  private constructor(options: ComputeNodeOptions, clients: StorageNodeClients, directory: VolumeDirectory) {
+  private constructor(options: ComputeNodeOptions, nodes: NodeClients, directory: VolumeDirectory) {
     this.#options = options;
-    this.#clients = clients;
+    this.#nodes = nodes;
     this.#directory = directory;
     this.#links = StorageLinks.open({
-      clients,
+      clients: nodes.clients,
       clusterId: directory.cluster.clusterId,
       computeId: options.computeId,
       computeUrl: options.advertiseUrl,
@@ -103,6 +114,31 @@ export class ComputeNode {
       maxOpenVolumes: options.maxOpenVolumes,
       logger: options.logger,
     });
+    nodes.onConnected((client) => this.#links.connect(client));
+    directory.view.onChange(({ cluster }) => nodes.update(cluster.nodes));
+    this.operations = new NodeOperations({
+      directory,
+      clients: nodes.clients,
+      connect,
+      access: (name) => this.members(name),
+      clock: nodeClock,
+      timers: nodeTimers,
+      logger: options.logger,
+    });
+  }
+
+  /** The volume's members, at the compute node that holds it; opened here when none does. */
+  async members(name: string): Promise<MembersAccess> {
+    try {
+      const { log } = await this.volume(name);
+      return localMembers(() => log.members);
+    } catch (error) {
+      if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
+      const { holder } = await this.#survey(await this.#lookup(name));
+      // Gone in between: whoever asks again finds it free.
+      if (holder === null) throw error;
+      return remoteMembers(holder.url, name, this.#options.authToken ?? null);
+    }
   }
 
   /** The volume, taken over first when it is not open here. Rejects VOLUME_NOT_FOUND, VOLUME_HELD, NO_QUORUM … */
@@ -138,7 +174,7 @@ export class ComputeNode {
   async status(): Promise<ComputeNodeStatus> {
     const opened = new Map(this.#registry.opened().map((volume) => [volume.name, volume]));
     const [nodes, names] = await Promise.all([
-      Promise.all(this.#options.nodes.map((node) => this.#nodeStatus(node))),
+      Promise.all(this.#directory.cluster.nodes.map((node) => this.#nodeStatus(node))),
       this.#directory.list().then(
         (list) => list.map(({ name }) => name),
         () => [...opened.keys()],
@@ -164,22 +200,18 @@ export class ComputeNode {
     await this.#registry.close();
     this.#links.close();
     this.#directory.close();
-    closeAll(this.#clients);
+    this.#nodes.close();
   }
 
   async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
     const { commitTimeoutMs, computeId, engineLimits, logger, workerUrl } = this.#options;
-    const found = await this.#directory.lookup(name);
-    if (found === null) {
-      throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`, {
-        nextStep: `List volumes with 'tidemark volumes', or make it with 'tidemark volumes create ${name}'.`,
-      });
-    }
-    const { cluster } = this.#directory;
+    const found = await this.#lookup(name);
+    // The manifest may name nodes that joined a moment ago.
+    const cluster = await this.#directory.view.refresh();
     const takenOver = await takeOverVolume({
       name: found,
       cluster,
-      clients: this.#clients,
+      clients: this.#nodes.clients,
       computeId,
       force: false,
       random: nodeRandom,
@@ -208,18 +240,34 @@ export class ComputeNode {
     }
   }
 
+  async #lookup(name: string): Promise<NamedVolume> {
+    const found = await this.#directory.lookup(name);
+    if (found !== null) return found;
+    throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`, {
+      nextStep: `List volumes with 'tidemark volumes', or make it with 'tidemark volumes create ${name}'.`,
+    });
+  }
+
+  #survey(name: NamedVolume): ReturnType<typeof surveyVolume> {
+    return surveyVolume({
+      name,
+      cluster: this.#directory.cluster,
+      clients: this.#nodes.clients,
+      clock: nodeClock,
+      timers: nodeTimers,
+      deadlineMs: nodeClock.now().monotonicMs + SURVEY_TIMEOUT_MS,
+    });
+  }
+
   async #nodeStatus(node: ClusterNode): Promise<ComputeNodeStatus['nodes'][number]> {
     const { nodeId, az, address } = node;
-    const client = this.#clients.get(nodeId) as StorageNodeClient;
     try {
+      const client = this.#nodes.clients.get(nodeId);
+      if (client === undefined) throw new TidemarkError('UNAVAILABLE', 'it is not connected yet');
       const status = await client.call('status', { clusterId: '' }, { timeoutMs: STATUS_TIMEOUT_MS });
       return { nodeId, az, address, reachable: true, error: status.refusal?.message ?? null, status };
     } catch (error) {
       return { nodeId, az, address, reachable: false, error: (error as Error).message, status: null };
     }
   }
-}
-
-function closeAll(clients: StorageNodeClients): void {
-  for (const client of clients.values()) client.close();
 }

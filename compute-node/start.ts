@@ -114,6 +114,7 @@ export async function startComputeNode(config: ComputeNodeConfig): Promise<Runni
       maxOpenVolumes: config.maxOpenVolumes ?? DEFAULT_MAX_OPEN_VOLUMES,
       pgPages: config.pgPages ?? DEFAULT_PG_PAGES,
       windowMs: config.windowMs ?? DEFAULT_WINDOW_MS,
+      ...(config.authToken === undefined || config.authToken === '' ? {} : { authToken: config.authToken }),
       logger,
     });
     await node.ensureVolume(DEFAULT_VOLUME);

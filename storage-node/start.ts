@@ -8,7 +8,6 @@
 import { BUILD_VERSION } from '../src/adapters/build-info.ts';
 import { nodeClock } from '../src/adapters/clock.ts';
 import { nodeCrc32 } from '../src/adapters/crc32.ts';
-import { GrpcStorageNodeClient } from '../src/adapters/grpc/client.ts';
 import { StorageNodeServer } from '../src/adapters/grpc/server.ts';
 import { nodeRandom } from '../src/adapters/random.ts';
 import { nodeTimers } from '../src/adapters/timers.ts';
@@ -17,6 +16,7 @@ import { type DataDirectory, openDataDirectory } from './adapters/data-directory
 import { FileJournalDisk } from './adapters/journal-disk.ts';
 import { LevelStore } from './adapters/level-store.ts';
 import { checkedStore } from './adapters/leveldb-files/checked-store.ts';
+import { PeerClients } from './adapters/peer-clients.ts';
 import { StoreLock } from './adapters/store-lock.ts';
 import { type CheckedConfig, checkConfig, type StorageNodeConfig } from './config.ts';
 import { assembleNode } from './driver/assemble.ts';
@@ -163,11 +163,8 @@ async function start(
   );
   await gauges.start();
   opened.push(async () => gauges.stop());
-  const peers = new Map<NodeId, GrpcStorageNodeClient>();
-  for (const node of config.nodes) {
-    if (node.nodeId !== nodeId) peers.set(node.nodeId, new GrpcStorageNodeClient(node));
-  }
-  opened.push(async () => closeAll(peers.values()));
+  const peers = new PeerClients(nodeId, config.nodes);
+  opened.push(async () => peers.close());
 
   const { driver, journal, storeWriter, recovery } = await assembleNode({
     node: {
@@ -183,7 +180,8 @@ async function start(
     storeFaults,
     journalDisk: disk,
     gauges,
-    peer: (peer) => peers.get(peer) ?? null,
+    peer: (peer) => peers.get(peer),
+    learnNodes: (nodes) => peers.learn(nodes),
     crc32: nodeCrc32,
     clock: nodeClock,
     timers: nodeTimers,
@@ -202,7 +200,7 @@ async function start(
     close: async () => {
       driver.stop();
       await server.close();
-      closeAll(peers.values());
+      peers.close();
       gauges.stop();
       if (hasFailed) {
         await disk.close();
@@ -213,10 +211,6 @@ async function start(
       await store.close();
     },
   };
-}
-
-function closeAll(clients: Iterable<GrpcStorageNodeClient>): void {
-  for (const client of clients) client.close();
 }
 
 function endProcess(): void {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { type IncomingMessage, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { EngineStatus } from '../../compute-node/engine/api.ts';
+import type { NodeSummary, OperationProgress } from '../../compute-node/node-operations.ts';
 import type { OpenVolumeStatus } from '../../compute-node/volume/open-volume.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { StatusReply } from '../../src/messages/messages.ts';
@@ -45,6 +46,8 @@ export interface ImportOutcome {
   readonly lsn: number;
 }
 
+export type OperationEnd = Extract<OperationProgress, { kind: 'end' }>;
+
 const ANSWER_TIMEOUT_MS = 15_000;
 
 export class AdminClient {
@@ -64,6 +67,35 @@ export class AdminClient {
 
   async createVolume(name: string): Promise<VolumeEntry> {
     return (await this.json('POST', '/-/volumes', JSON.stringify({ name }))) as VolumeEntry;
+  }
+
+  async nodes(): Promise<readonly NodeSummary[]> {
+    return ((await this.json('GET', '/-/nodes')) as { nodes: readonly NodeSummary[] }).nodes;
+  }
+
+  /** `node`: NODE=AZ@HOST:PORT. */
+  async addNode(node: string): Promise<void> {
+    await this.json('POST', '/-/nodes', JSON.stringify({ node }));
+  }
+
+  /** Empties a node, or takes that back; the outcome once it is over. */
+  async changeNode(
+    nodeId: string,
+    how: 'drain' | 'replace',
+    body: object,
+    onProgress: (progress: OperationProgress) => void,
+  ): Promise<OperationEnd> {
+    const path = `/-/nodes/${encodeURIComponent(nodeId)}/${how}`;
+    const response = await this.send('POST', path, null, JSON.stringify(body));
+    await this.refuseUnlessOk(response);
+    for await (const message of this.messagesOf(response)) {
+      const progress = message as unknown as OperationProgress;
+      if (progress.kind === 'end') return progress;
+      onProgress(progress);
+    }
+    throw new TidemarkError('UNAVAILABLE', 'the compute node ended before it told how it went', {
+      nextStep: `Ask again: what was begun goes on, and \`tidemark node ${how}\` finds what is left to do.`,
+    });
   }
 
   /** 2xx of `path`, for health checks. Never throws for an answer. */
@@ -106,11 +138,7 @@ export class AdminClient {
     });
     await this.refuseUnlessOk(response);
     let outcome: ImportOutcome | null = null;
-    for await (const line of linesOf(response)) {
-      const message = JSON.parse(line) as Record<string, unknown>;
-      if (typeof message.error === 'object' && message.error !== null) {
-        throw refusalFromHttp(0, JSON.stringify(message.error), this.target.httpOrigin);
-      }
+    for await (const message of this.messagesOf(response)) {
       if (message.done === true) outcome = { pages: Number(message.pages), lsn: Number(message.lsn) };
       else
         onProgress(Number(message.doneBytes), message.totalBytes == null ? null : Number(message.totalBytes));
@@ -142,6 +170,17 @@ export class AdminClient {
       sizeBytes: length === undefined ? null : Number(length),
       lsn: lsn === undefined ? null : Number(lsn),
     };
+  }
+
+  /** The lines of an answer that comes bit by bit; one that tells an error is thrown. */
+  private async *messagesOf(response: IncomingMessage): AsyncGenerator<Record<string, unknown>> {
+    for await (const line of linesOf(response)) {
+      const message = JSON.parse(line) as Record<string, unknown>;
+      if (typeof message.error === 'object' && message.error !== null) {
+        throw refusalFromHttp(0, JSON.stringify(message.error), this.target.httpOrigin);
+      }
+      yield message;
+    }
   }
 
   private async json(method: string, path: string, body?: string): Promise<unknown> {

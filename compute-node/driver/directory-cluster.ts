@@ -99,12 +99,13 @@ async function refuseIfAlreadyMember({ clients, nodes }: JoinOptions): Promise<v
   }
 }
 
+/** Nodes that joined later need not be configured; those that are must be of this cluster, and lead to the same six. */
 function refuseIfOther(cluster: ClusterValue, nodes: readonly ClusterNode[]): void {
   const known = cluster.nodes.map(placeOf).sort();
   const configured = nodes.map(placeOf).sort();
   const sameBootstrap = () =>
     bootstrapSix(cluster.nodes).toSorted().join() === bootstrapSix(nodes).toSorted().join();
-  if (known.join() === configured.join() && sameBootstrap()) return;
+  if (configured.every((place) => known.includes(place)) && sameBootstrap()) return;
   throw wrongCluster(
     `the storage nodes belong to a cluster of ${known.join(', ')}; configured are ${configured.join(', ')}`,
   );
@@ -116,13 +117,14 @@ function placeOf(node: ClusterNode): string {
 
 function wrongCluster(message: string): TidemarkError {
   return new TidemarkError('WRONG_CLUSTER', message, {
-    nextStep: 'Configure exactly the storage nodes of one cluster, in the order in which it was made.',
+    nextStep:
+      'Configure the storage nodes of one cluster, in the order in which it was made; nodes that join later are added with `tidemark node add`.',
   });
 }
 
 function sameAddresses(known: readonly ClusterNode[], configured: readonly ClusterNode[]): boolean {
   const addressOf = new Map(configured.map((node) => [node.nodeId, node.address]));
-  return known.every((node) => addressOf.get(node.nodeId) === node.address);
+  return known.every((node) => (addressOf.get(node.nodeId) ?? node.address) === node.address);
 }
 
 /** Order and zones stay as they were made. */

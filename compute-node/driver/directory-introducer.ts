@@ -1,6 +1,7 @@
 /**
- * Tells storage nodes which cluster they belong to: those that were down when it was made, and those beyond the bootstrap six, which take
- * no part in that decision. It hands them the committed cluster value as a late `accept`; a node that knows a cluster already is left alone.
+ * Tells storage nodes which cluster they belong to and who else does: those that were down when it was made, and those beyond the bootstrap
+ * six, which take no part in its register. It hands them the committed cluster value as a late `accept`; a node of another cluster is left
+ * alone.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { Timer, Timers } from '../../src/env/env.ts';
@@ -13,10 +14,13 @@ const CALL_TIMEOUT_MS = 1_000;
 const RETRY_PAUSE_MS = 1_000;
 
 export class ClusterIntroducer {
-  readonly #joined: JoinedCluster;
+  readonly #clients: StorageNodeClients;
   readonly #logger: Logger;
   readonly #timers: Timers;
-  readonly #unknown: Map<NodeId, StorageNodeClient>;
+  #joined: JoinedCluster;
+  /** Register version that each node was told. */
+  readonly #told = new Map<NodeId, number>();
+  #isRunning = false;
   #timer: Timer | null = null;
   #isClosed = false;
 
@@ -24,18 +28,27 @@ export class ClusterIntroducer {
     options: { readonly clients: StorageNodeClients; readonly logger: Logger; readonly timers: Timers },
     joined: JoinedCluster,
   ) {
+    this.#clients = options.clients;
     this.#joined = joined;
     this.#logger = options.logger;
     this.#timers = options.timers;
-    this.#unknown = new Map(options.clients);
   }
 
-  /** Goes on in the background until every node was found to know its cluster. */
+  /** Goes on in the background until every node was found to know what there is to know. */
   start(): void {
+    if (this.#isRunning || this.#isClosed) return;
+    this.#isRunning = true;
     void this.#round().finally(() => {
-      if (this.#isClosed || this.#unknown.size === 0) return;
+      this.#isRunning = false;
+      if (this.#isClosed || this.#untold().length === 0) return;
       this.#timer = this.#timers.after(RETRY_PAUSE_MS, () => this.start());
     });
+  }
+
+  /** The cluster has changed. */
+  update(joined: JoinedCluster): void {
+    this.#joined = joined;
+    this.start();
   }
 
   close(): void {
@@ -43,33 +56,35 @@ export class ClusterIntroducer {
     this.#timer?.cancel();
   }
 
-  async #round(): Promise<void> {
-    await Promise.all([...this.#unknown].map(([node, client]) => this.#introduce(node, client)));
+  #untold(): readonly StorageNodeClient[] {
+    const { version } = this.#joined.content;
+    return [...this.#clients.values()].filter(({ nodeId }) => this.#told.get(nodeId) !== version);
   }
 
-  async #introduce(node: NodeId, client: StorageNodeClient): Promise<void> {
+  async #round(): Promise<void> {
+    await Promise.all(this.#untold().map((client) => this.#introduce(client)));
+  }
+
+  async #introduce(client: StorageNodeClient): Promise<void> {
     const { cluster, content } = this.#joined;
+    const { ballot, version, value } = content;
+    const node = client.nodeId;
     const options = { timeoutMs: CALL_TIMEOUT_MS };
     try {
       const { clusterId } = await client.call('status', { clusterId: '' }, options);
-      if (this.#isClosed) return;
-      if (clusterId === cluster.clusterId) this.#unknown.delete(node);
-      else if (clusterId !== '') {
-        this.#unknown.delete(node);
-        this.#logger.log('error', 'a storage node belongs to another cluster', {
-          node,
-          clusterId,
-          expected: cluster.clusterId,
-        });
-      } else if (content.value !== null) {
-        const { ballot, version, value } = content;
-        await client.call(
-          'registerAccept',
-          { clusterId: '', key: CLUSTER_KEY, ballot, version, value },
-          options,
-        );
-        this.#logger.log('info', 'storage node introduced to its cluster', { node });
+      if (this.#isClosed || value === null) return;
+      if (clusterId !== '' && clusterId !== cluster.clusterId) {
+        this.#told.set(node, version);
+        const expected = cluster.clusterId;
+        this.#logger.log('error', 'a storage node belongs to another cluster', { node, clusterId, expected });
+        return;
       }
+      const request = { clusterId, key: CLUSTER_KEY, ballot, version, value };
+      const { refusal } = await client.call('registerAccept', request, options);
+      // One that does not accept has promised more, so it will hear of what is newer.
+      if (refusal !== null) return;
+      this.#told.set(node, version);
+      if (clusterId === '') this.#logger.log('info', 'storage node introduced to its cluster', { node });
     } catch (error) {
       // Not reachable now; the next round asks again.
       this.#logger.log('debug', 'storage node not introduced yet', { node, error });

@@ -21,8 +21,9 @@ import {
   REGISTER_FORMAT,
   type RetentionValue,
 } from '../../src/register/values.ts';
-import { bootstrapSix, placeSix } from '../volume/placement.ts';
+import { AVOIDED_LOAD, avoidDraining, bootstrapSix, placeSix } from '../volume/placement.ts';
 import { originManifest } from '../volume/take-over-manifest.ts';
+import { ClusterView } from './cluster-view.ts';
 import { type ClusterSettings, joinCluster } from './directory-cluster.ts';
 import { ClusterIntroducer } from './directory-introducer.ts';
 import { Registers, type StorageNodeClients } from './registers.ts';
@@ -32,8 +33,6 @@ const VOLUME_ID_CHARS = 16;
 const NAME_PREFIX = 'name/';
 /** Names read at a time for a listing. */
 const LIST_CONCURRENCY = 16;
-/** Nodes that do not answer are chosen for new copies only where there is no other. */
-const UNREACHABLE_LOAD = 1_000_000;
 
 export type NamedVolume = NameValue & { readonly volume: VolumeId };
 
@@ -43,13 +42,17 @@ export interface VolumeSettings {
 }
 
 export interface VolumeDirectory {
+  /** As it is known now. */
   readonly cluster: ClusterValue;
+  readonly view: ClusterView;
   readonly registers: Registers;
   /** Rejects BAD_NAME, VOLUME_EXISTS, NO_QUORUM. */
   createVolume(name: string, settings?: VolumeSettings): Promise<NamedVolume>;
   /** null: there is no volume of that name (any more). */
   lookup(name: string): Promise<NamedVolume | null>;
   list(): Promise<readonly NamedVolume[]>;
+  /** Segments per node, as the nodes that answer tell; those that do not, and those being emptied, are to be avoided. */
+  loads(): Promise<ReadonlyMap<NodeId, number>>;
   close(): void;
 }
 
@@ -71,8 +74,11 @@ export async function openDirectory(options: DirectoryOptions): Promise<VolumeDi
   const members = bootstrapSix(options.nodes);
   const joined = await joinCluster(options, members);
   const introducer = new ClusterIntroducer(options, joined);
+  const registers = new Registers({ ...options, clusterId: joined.cluster.clusterId });
+  const view = new ClusterView({ ...options, joined, registers, members });
+  view.onChange((changed) => introducer.update(changed));
   introducer.start();
-  return new RegisterDirectory(options, joined.cluster, members, introducer);
+  return new RegisterDirectory(options, registers, view, members, introducer);
 }
 
 /** Throws BAD_NAME with the rule that the name breaks. */
@@ -94,30 +100,36 @@ export function checkVolumeName(name: string): void {
 }
 
 class RegisterDirectory implements VolumeDirectory {
-  readonly cluster: ClusterValue;
   readonly registers: Registers;
+  readonly view: ClusterView;
   readonly #options: DirectoryOptions;
   readonly #members: readonly NodeId[];
   readonly #introducer: ClusterIntroducer;
 
   constructor(
     options: DirectoryOptions,
-    cluster: ClusterValue,
+    registers: Registers,
+    view: ClusterView,
     members: readonly NodeId[],
     introducer: ClusterIntroducer,
   ) {
     this.#options = options;
     this.#members = members;
     this.#introducer = introducer;
-    this.cluster = cluster;
-    this.registers = new Registers({ ...options, clusterId: cluster.clusterId });
+    this.registers = registers;
+    this.view = view;
+  }
+
+  get cluster(): ClusterValue {
+    return this.view.value;
   }
 
   async createVolume(name: string, settings: VolumeSettings = {}): Promise<NamedVolume> {
     checkVolumeName(name);
     if ((await this.lookup(name)) !== null) throw exists(name);
     const volume = this.#options.random.id(VOLUME_ID_CHARS) as VolumeId;
-    const members = placeSix(this.cluster.nodes, await this.#loads());
+    const { nodes } = await this.view.refresh();
+    const members = placeSix(nodes, await this.loads());
     await this.#writeFirstValues(volume, members, settings);
 
     const mine: NamedVolume = { format: REGISTER_FORMAT, name, volume, registerMembers: members };
@@ -156,6 +168,7 @@ class RegisterDirectory implements VolumeDirectory {
 
   close(): void {
     this.#introducer.close();
+    this.view.close();
   }
 
   /** A committed name is on four of the six: the union of any three that answer shows it. */
@@ -216,8 +229,7 @@ class RegisterDirectory implements VolumeDirectory {
     ]);
   }
 
-  /** Segments per node, as the nodes that answer tell. */
-  async #loads(): Promise<ReadonlyMap<NodeId, number>> {
+  async loads(): Promise<ReadonlyMap<NodeId, number>> {
     const { clients } = this.#options;
     const { nodes, clusterId } = this.cluster;
     const loads = await Promise.all(
@@ -228,14 +240,14 @@ class RegisterDirectory implements VolumeDirectory {
             ?.call('status', { clusterId }, { timeoutMs: CALL_TIMEOUT_MS });
           return [
             nodeId,
-            status === undefined || status.refusal !== null ? UNREACHABLE_LOAD : status.segments.length,
+            status === undefined || status.refusal !== null ? AVOIDED_LOAD : status.segments.length,
           ];
         } catch {
-          return [nodeId, UNREACHABLE_LOAD];
+          return [nodeId, AVOIDED_LOAD];
         }
       }),
     );
-    return new Map(loads);
+    return avoidDraining(this.cluster, new Map(loads));
   }
 }
 

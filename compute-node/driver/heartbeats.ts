@@ -63,16 +63,21 @@ export class Heartbeats {
 
   private constructor(options: HeartbeatsOptions) {
     this.#options = options;
-    for (const [node, client] of options.clients) {
-      const stream = client.openStream('heartbeat', {
-        onUp: () => this.#sendTo(node),
-        onReply: (reply) => this.#onReply(node, reply),
-        onDown: () => this.#onDown(node),
-        onDrain: () => this.#onDrain(node),
-      });
-      this.#links.set(node, { stream, isFull: false, unanswered: new Map() });
-    }
+    for (const client of options.clients.values()) this.connect(client);
     this.#timer = options.timers.every(options.intervalMs ?? HEARTBEAT_INTERVAL_MS, () => this.#sendToAll());
+  }
+
+  /** Another node, or another way to one that is known. */
+  connect(client: StorageNodeClient): void {
+    const node = client.nodeId;
+    this.#links.get(node)?.stream.close();
+    const stream = client.openStream('heartbeat', {
+      onUp: () => this.#sendTo(node),
+      onReply: (reply) => this.#onReply(node, reply),
+      onDown: () => this.#onDown(node),
+      onDrain: () => this.#onDrain(node),
+    });
+    this.#links.set(node, { stream, isFull: false, unanswered: new Map() });
   }
 
   /** Sequence of the newest message sent. Whatever is sent from now on has a greater one. */

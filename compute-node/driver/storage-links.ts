@@ -79,6 +79,20 @@ export class StorageLinks {
     });
   }
 
+  /** Another node, or another way to one that is known. */
+  connect(client: StorageNodeClient): void {
+    const node = client.nodeId;
+    const append = this.#appendStreams.get(node);
+    const read = this.#readLinks.get(node);
+    if (append?.isUp === true) this.#tellAppend((member) => member.onAppendDown(node));
+    if (read?.stream.isUp === true) this.#tellRead((member) => member.onReadDown(node));
+    append?.close();
+    read?.stream.close();
+    this.#appendStreams.set(node, this.#openAppend(node, client));
+    this.#readLinks.set(node, this.#openRead(node, client));
+    this.heartbeats.connect(client);
+  }
+
   /** The member hears of every node that is up already, then of what happens. */
   joinAppend(member: AppendMember): () => void {
     this.#appendMembers.add(member);

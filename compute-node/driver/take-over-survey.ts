@@ -4,16 +4,20 @@
  */
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { Clock, Timers } from '../../src/env/env.ts';
-import type { VolumeId } from '../../src/log/lsn.ts';
+import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
 import type { SegmentStatus, StatusReply } from '../../src/messages/messages.ts';
+import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { READ_QUORUM } from '../../src/quorum/quorum.ts';
+import { decodeManifest } from '../../src/register/codec.ts';
 import type { ClusterValue, NameValue } from '../../src/register/values.ts';
 import { pause } from './pause.ts';
 import type { StorageNodeClients } from './registers.ts';
+import { runProposer } from './run-proposer.ts';
 
 /** A holder whose last heartbeat is older has missed fifteen and counts as gone. */
 const HOLDER_GONE_AFTER_MS = 1_500;
 const STATUS_TIMEOUT_MS = 1_000;
+const PEEK_TIMEOUT_MS = 500;
 /** What the slower nodes get once three have answered. */
 const STRAGGLER_GRACE_MS = 50;
 const RETRY_PAUSE_MS = 100;
@@ -39,10 +43,11 @@ export interface SurveyOptions {
   readonly deadlineMs: number;
 }
 
-/** Asks the nodes of the volume's first PG until at least three have answered; NO_QUORUM when they do not in time. */
+/** Asks the nodes of the volume's first PG (whose segments hear every heartbeat of its holder) until at least three have answered; NO_QUORUM when they do not in time. */
 export async function surveyVolume(options: SurveyOptions): Promise<VolumeSurvey> {
+  const nodes = await nodesOfFirstPg(options);
   for (;;) {
-    const { replies, problems } = await askStatus(options);
+    const { replies, problems } = await askStatus(options, nodes);
     if (replies.length >= READ_QUORUM) return summarize(options.name.volume, replies);
     if (options.clock.now().monotonicMs >= options.deadlineMs) {
       const why = problems.length > 0 ? problems.join('; ') : 'no answer in time';
@@ -64,18 +69,31 @@ interface Answers {
   readonly problems: readonly string[];
 }
 
-function askStatus({ name, cluster, clients, timers }: SurveyOptions): Promise<Answers> {
+/**
+ * As the manifest register says, without disturbing who holds it. The volume was made with one six for both, and where the register's members
+ * do not agree at the moment they are as good a guess as any.
+ */
+async function nodesOfFirstPg({ name, cluster, clients }: SurveyOptions): Promise<readonly NodeId[]> {
+  const { clusterId } = cluster;
+  const target = { clients, clusterId, key: `manifest/${name.volume}`, members: name.registerMembers };
+  const { end } = await runProposer({ ...target, callTimeoutMs: PEEK_TIMEOUT_MS }, { kind: 'peek' });
+  if (end.kind !== 'done' || end.content.value === null) return name.registerMembers;
+  const first = decodeManifest(end.content.value).pgs[0];
+  return first === undefined ? name.registerMembers : QuorumSet.of(first).nodes;
+}
+
+function askStatus({ cluster, clients, timers }: SurveyOptions, nodes: readonly NodeId[]): Promise<Answers> {
   return new Promise((resolve) => {
     const replies: StatusReply[] = [];
     const problems: string[] = [];
-    let awaited = name.registerMembers.length;
+    let awaited = nodes.length;
     const settle = () => {
       awaited -= 1;
       if (awaited === 0) resolve({ replies, problems });
       else if (replies.length === READ_QUORUM)
         timers.after(STRAGGLER_GRACE_MS, () => resolve({ replies, problems }));
     };
-    for (const node of name.registerMembers) {
+    for (const node of nodes) {
       const client = clients.get(node);
       const asked =
         client?.call('status', { clusterId: cluster.clusterId }, { timeoutMs: STATUS_TIMEOUT_MS }) ??

@@ -7,6 +7,7 @@
  */
 import type { KvEntry, KvOp, KvRange } from '../../src/env/env.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
+import type { ClusterNode } from '../../src/register/values.ts';
 import type { StorageNodeMethods, StorageNodeMethod, UnaryMethod } from '../../src/messages/messages.ts';
 
 /** Names the request a reply belongs to; made by the driver, opaque to the core. */
@@ -71,6 +72,8 @@ export type CoreEffect =
       readonly message: string;
       readonly fields?: Record<string, unknown>;
     }
+  /** The nodes of the cluster and their addresses: peers may be among them that no configuration names. */
+  | { readonly kind: 'nodes'; readonly nodes: readonly ClusterNode[] }
   /** The node's data can no longer be trusted at all (or belongs elsewhere): the process stops with this error. */
   | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
 

@@ -44,6 +44,7 @@ import {
   onRegisterAccept,
   onRegisterList,
   onRegisterPrepare,
+  tellNodes,
 } from './registers.ts';
 import type { Segment } from './segment.ts';
 import { statusOf } from './status.ts';
@@ -173,6 +174,7 @@ export class StorageNodeCore implements NodeContext {
 
   private *starting(event: Extract<CoreEvent, { kind: 'start' }>): Program<void> {
     yield* start(this, this.registers, this.doubt, event.recovery);
+    tellNodes(this, this.registers);
     this.phase = 'loaded';
     this.serveQueued(({ method }) => NEED_NO_ANSWERS.has(method));
     this.loadedAtMs = this.now.monotonicMs;

@@ -21,6 +21,7 @@ import {
 } from '../../src/register/acceptor.ts';
 import { decodeCluster } from '../../src/register/codec.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
+import type { ClusterValue } from '../../src/register/values.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
 import { GUARD } from './keys.ts';
@@ -130,7 +131,10 @@ export function onRegisterAccept(
   }
   const { state, reply } = accept(registers.get(body.key), body);
   const ops = registers.put(body.key, state);
-  if (reply.accepted && clusterId !== null) ops.push(...joinCluster(ctx, clusterId));
+  if (reply.accepted && clusterId !== null) {
+    ops.push(...joinCluster(ctx, clusterId));
+    tellNodes(ctx, registers);
+  }
   ctx.persist(ops, [{ to, reply: { method: 'registerAccept', body: reply } }]);
 }
 
@@ -146,6 +150,13 @@ export function onRegisterList(
   }
   const keys = registers.keys(body.prefix);
   ctx.persist([], [{ to, reply: { method: 'registerList', body: { keys, refusal: null } } }]);
+}
+
+/** What the cluster register says of where the nodes are; it need not be committed to be worth a try. */
+export function tellNodes(ctx: NodeContext, registers: Registers): void {
+  const { acceptedBallot, value } = registers.get(CLUSTER_KEY);
+  const cluster = acceptedBallot === null ? null : clusterOf(value);
+  if (cluster !== null) ctx.emit({ kind: 'nodes', nodes: cluster.nodes });
 }
 
 export function joinCluster(ctx: NodeContext, clusterId: string): DurableOp[] {
@@ -174,8 +185,12 @@ function whyNoVote(ctx: NodeContext, registers: Registers): Refusal | null {
 
 /** null: not a cluster value, or none. */
 export function clusterIdOf(value: Uint8Array): string | null {
+  return clusterOf(value)?.clusterId ?? null;
+}
+
+function clusterOf(value: Uint8Array): ClusterValue | null {
   try {
-    return decodeCluster(value).clusterId;
+    return decodeCluster(value);
   } catch (error) {
     if (isTidemarkError(error)) return null;
     throw error;

@@ -27,6 +27,8 @@ export interface NodeParts {
   readonly journalDisk: JournalDisk;
   readonly gauges: DriverOptions['gauges'];
   readonly peer: DriverOptions['peer'];
+  /** Absent where every node of the cluster can be reached by its id alone. */
+  readonly learnNodes?: DriverOptions['learnNodes'];
   readonly crc32: Crc32;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -74,6 +76,7 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
     flushStore,
     gauges: parts.gauges,
     peer: parts.peer,
+    learnNodes: parts.learnNodes ?? (() => undefined),
     clock,
     timers,
     logger,

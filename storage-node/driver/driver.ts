@@ -19,6 +19,7 @@ import type { Clock, KvOp, KvStore, Now, Timer, Timers } from '../../src/env/env
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { AppendRequest } from '../../src/messages/messages.ts';
+import type { ClusterNode } from '../../src/register/values.ts';
 import type { Journal } from '../adapters/journal.ts';
 import type {
   CoreEffect,
@@ -69,6 +70,8 @@ export interface DriverOptions {
   readonly flushStore: () => Promise<void>;
   readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'isDiskNearlyFull'>;
   readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
+  /** Where the nodes of the cluster are, as its register says. */
+  readonly learnNodes: (nodes: readonly ClusterNode[]) => void;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -182,6 +185,9 @@ export class StorageNodeDriver implements ServerHandlers {
         return;
       case 'log':
         this.#options.logger.log(effect.level, effect.message, effect.fields);
+        return;
+      case 'nodes':
+        this.#options.learnNodes(effect.nodes);
         return;
       case 'fatal':
         this.fail(new TidemarkError(effect.code as ErrorCode, effect.message));

@@ -14,7 +14,7 @@ import type { OpenVolume } from '../../compute-node/volume/open-volume.ts';
 import { nodeClock } from '../../src/adapters/clock.ts';
 import { nodeTimers } from '../../src/adapters/timers.ts';
 import { nodeCrc32 } from '../../src/adapters/crc32.ts';
-import { connectToNodes } from '../../src/adapters/grpc/client.ts';
+import { GrpcStorageNodeClient } from '../../src/adapters/grpc/client.ts';
 import { createLogger } from '../../src/adapters/logger.ts';
 import { nodeRandom } from '../../src/adapters/random.ts';
 import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
@@ -30,7 +30,7 @@ const PG_PAGES = 8;
 let folder: string;
 let nodes: ClusterNode[];
 let running: RunningStorageNode[];
-let clients: Map<NodeId, ReturnType<typeof connectToNodes>[number]>;
+let clients: Map<NodeId, GrpcStorageNodeClient>;
 let directory: VolumeDirectory;
 let links: StorageLinks;
 
@@ -56,7 +56,7 @@ beforeAll(async () => {
       }),
     ),
   );
-  clients = new Map(connectToNodes(nodes).map((client) => [client.nodeId, client]));
+  clients = new Map(nodes.map((node) => [node.nodeId, new GrpcStorageNodeClient(node)]));
   directory = await openDirectory({
     clients,
     nodes,

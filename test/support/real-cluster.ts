@@ -15,7 +15,8 @@ const MAIN = join(projectRoot(import.meta.dirname), 'dist/cli/main.js');
 const LOOPBACK = '127.0.0.1';
 const READY_TIMEOUT_MS = 30_000;
 export const STORAGE_NODES = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'] as const;
-export type StorageNodeName = (typeof STORAGE_NODES)[number];
+/** Those of the configuration, and spares that join later: `az1-c`. */
+export type StorageNodeName = (typeof STORAGE_NODES)[number] | `az${number}-${string}`;
 
 export interface RealClusterOptions {
   /** Pages per protection group. */
@@ -85,6 +86,17 @@ export class RealCluster {
   async startAll(): Promise<void> {
     await Promise.all(STORAGE_NODES.map((name) => this.startStorage(name)));
     await this.startCompute();
+  }
+
+  /** Starts a storage node that no configuration but its own names. */
+  async startSpare(name: StorageNodeName): Promise<void> {
+    if (!this.#ports.has(name)) this.#ports.set(name, await freePort());
+    await this.startStorage(name);
+  }
+
+  /** NODE=AZ@HOST:PORT. */
+  listEntry(name: StorageNodeName): string {
+    return `${name}=${azOf(name)}@${this.#addressOf(name)}`;
   }
 
   async startStorage(name: StorageNodeName): Promise<void> {
@@ -187,7 +199,9 @@ export class RealCluster {
   }
 
   async #spawn(name: string, command: string, environment: Readonly<Record<string, string>>): Promise<void> {
-    const nodes = STORAGE_NODES.map((node) => `${node}=${azOf(node)}@${this.#addressOf(node)}`).join(',');
+    const isSpare = command === 'storage-node' && !STORAGE_NODES.some((node) => node === name);
+    const listed = [...STORAGE_NODES, ...(isSpare ? [name as StorageNodeName] : [])];
+    const nodes = listed.map((node) => this.listEntry(node)).join(',');
     const [file, ...args] = [...(this.#placeOf(name).command ?? []), process.execPath, MAIN, command];
     const child = spawn(file as string, args, {
       cwd: this.directory,

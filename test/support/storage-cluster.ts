@@ -306,6 +306,8 @@ export class StorageCluster {
           fields: effect.fields ?? {},
         });
         return;
+      case 'nodes':
+        return;
       case 'fatal':
         throw new Error(`${node.nodeId}: ${effect.code} ${effect.message}`);
     }

@@ -318,6 +318,8 @@ export class SimCluster {
           `${this.#nowMs.toFixed(1)} ${node.nodeId} ${effect.level} ${effect.message} ${JSON.stringify(effect.fields)}`,
         );
         return;
+      case 'nodes':
+        return;
       case 'fatal':
         throw new Error(`${node.nodeId}: ${effect.message}`);
     }

@@ -99,11 +99,6 @@ export class GrpcStorageNodeClient implements StorageNodeClient {
   }
 }
 
-/** One client per node of a cluster, in the order given. */
-export function connectToNodes(nodes: readonly ClusterNode[]): readonly GrpcStorageNodeClient[] {
-  return nodes.map((node) => new GrpcStorageNodeClient(node));
-}
-
 function connect(address: string): Client {
   return new Client(address, credentials.createInsecure(), CLIENT_OPTIONS);
 }

@@ -132,6 +132,7 @@ async function rig(
     flushStore: () => storeWriter.written(),
     gauges,
     peer: (nodeId) => (nodeId === peer.nodeId ? peer : null),
+    learnNodes: () => undefined,
     clock: nodeClock,
     timers: nodeTimers,
     logger: createLogger({ format: 'text', write: (line) => lines.push(line) }),
