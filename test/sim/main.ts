@@ -5,6 +5,7 @@
  *     -- --seed S [--trace]                                   one, with all that happens in it
  *     -- determinism --seeds N [--from S]                     each seed in two processes: the same events
  *     -- coverage [--seeds N] [--from S]                      how often each kind of fault struck
+ *     -- mutants [--only NAME…] [--sample N] [--seeds 200]    rules taken out, one by one (mutants/run.ts)
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -12,6 +13,7 @@ import { formatCoverage, formatFailure, formatSummary, type Totals, totalsOf } f
 import { SeedPool } from './cli/seed-pool.ts';
 import { inMacrotask } from './cli/macrotask.ts';
 import { minimise } from './cli/minimise.ts';
+import { runMutants } from './mutants/run.ts';
 import { runSeed, type SeedResult } from './run-seed.ts';
 import { LastLines } from './world/world.ts';
 
@@ -29,6 +31,7 @@ interface Options {
 }
 
 async function main(args: readonly string[]): Promise<boolean> {
+  if (args[0] === 'mutants') return runMutants(args.slice(1));
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
@@ -57,7 +60,7 @@ async function main(args: readonly string[]): Promise<boolean> {
     case 'determinism':
       return twice(options);
     default:
-      throw new Error(`unknown: ${mode}. There are: determinism, coverage, --seeds N, --seed S`);
+      throw new Error(`unknown: ${mode}. There are: determinism, coverage, mutants, --seeds N, --seed S`);
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { ArenaName, Mutant } from './mutant.ts';
 import { MUTANTS } from './table.ts';
@@ -33,9 +34,13 @@ interface Scenario {
   readonly hint: Readonly<Record<string, unknown>>;
 }
 
-/** Returns the process's exit code. */
-export async function runMutants(args: readonly string[], places: Places): Promise<number> {
+/** Run from the project's root. Returns whether all is as it should be. */
+export async function runMutants(args: readonly string[]): Promise<boolean> {
   const options = readOptions(args);
+  const places: Places = {
+    root: process.cwd(),
+    compiled: fileURLToPath(new URL('../../..', import.meta.url)),
+  };
   const startedAt = Date.now();
   const outcomes = await inParallel(options.jobs, options.mutants, async (mutant) => {
     const outcome = await tryMutant(mutant, options, places);
@@ -55,7 +60,7 @@ export async function runMutants(args: readonly string[], places: Places): Promi
   console.log(
     `mutants: ${caught} of ${outcomes.length} caught (the last at seed ${latest}), ${survivors.length} survived ${options.seeds} seeds, ${alarms.length} false alarms, ${tookS} s`,
   );
-  return survivors.length === 0 && alarms.length === 0 ? 0 : 1;
+  return survivors.length === 0 && alarms.length === 0;
 }
 
 async function tryMutant(mutant: Mutant, options: Options, places: Places): Promise<Outcome> {
