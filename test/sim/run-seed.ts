@@ -12,6 +12,10 @@ export interface SeedOptions {
   readonly weights?: FaultWeights;
   /** Leaves these faults of the plan out (by index): to find which of them matter. */
   readonly without?: ReadonlySet<number>;
+  /** So many faults, rather than a number drawn from the seed. */
+  readonly faultCount?: number;
+  /** Takes the place of what is drawn from the seed. */
+  readonly scenario?: Partial<Scenario>;
 }
 
 export interface SeedResult {
@@ -33,7 +37,7 @@ const CALM_LIMIT_MS = 60_000;
 
 export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
   const world = new World(seed, options.trace ?? null);
-  const scenario = drawScenario(world);
+  const scenario = { ...drawScenario(world), ...options.scenario };
   const cluster = new SimCluster(world, scenario);
   const onRejection = (error: unknown): void => world.fail('a promise nobody listened to', error);
   process.on('unhandledRejection', onRejection);
@@ -63,12 +67,13 @@ interface Played {
   readonly faults: Faults | null;
 }
 
-function play(world: World, cluster: SimCluster, { weights, without }: SeedOptions): Played {
+function play(world: World, cluster: SimCluster, { weights, without, faultCount }: SeedOptions): Played {
   cluster.start();
   if (!makeVolumes(world, cluster)) return { plan: [], faults: null };
   for (const workload of cluster.workloads) workload.start();
+  cluster.onlookers.start();
   const fromMs = world.nowMs;
-  const plan = drawPlan(world.seed, fromMs, fromMs + CHAOS_MS * 0.8, weights);
+  const plan = drawPlan(world.seed, fromMs, fromMs + CHAOS_MS * 0.8, { weights, faultCount });
   const faults = new Faults(
     cluster,
     plan.filter(({ index }) => without?.has(index) !== true),

@@ -79,6 +79,28 @@ export class Oracle {
     return epoch !== undefined && run !== null && sameEpoch(run.epoch, epoch);
   }
 
+  get volumes(): readonly VolumeId[] {
+    return [...this.#volumes.keys()];
+  }
+
+  /** Pages that were ever written. */
+  pagesOf(volume: VolumeId): readonly PageNumber[] {
+    return [...this.#of(volume).byPage.keys()];
+  }
+
+  /** The PG's last record at or below `lsn` that exists: what a segment must hold to serve a read there. */
+  tailOf(volume: VolumeId, pg: number, lsn: Lsn): Lsn {
+    const known = this.#of(volume);
+    const { manifest } = known;
+    let tail = NO_LSN;
+    for (const [page, records] of manifest === null ? [] : known.byPage) {
+      if (manifest === null || pgOfPage(page, manifest.pgPages) !== pg) continue;
+      const last = records.findLast((record) => record.lsn <= lsn && exists(known.runs, record));
+      if (last !== undefined) tail = Math.max(tail, last.lsn) as Lsn;
+    }
+    return tail;
+  }
+
   /** Pages that have any visible record at the newest VDL, with what they must be. */
   *pagesAtVdl(volume: VolumeId): Generator<PageVersion> {
     const known = this.#of(volume);
@@ -254,4 +276,9 @@ export class Oracle {
   #violate(rule: string, message: string): void {
     this.#world.violate(rule, message);
   }
+}
+
+function exists(runs: readonly Run[], record: KnownRecord): boolean {
+  const run = runOf(runs, record.lsn);
+  return run !== null && sameEpoch(run.epoch, record.epoch);
 }

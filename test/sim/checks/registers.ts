@@ -13,6 +13,7 @@ import type { ManifestValue } from '../../../src/register/values.ts';
 import type { World } from '../world/world.ts';
 
 const MANIFEST_PREFIX = 'manifest/';
+const RETENTION_PREFIX = 'retention/';
 
 export class ChosenValues {
   readonly #world: World;
@@ -22,6 +23,8 @@ export class ChosenValues {
   /** `key version` → value. */
   readonly #chosen = new Map<string, Uint8Array>();
   readonly #manifests = new Map<VolumeId, Uint8Array[]>();
+  /** Retention values, as text. */
+  readonly #retentions = new Set<string>();
 
   constructor(world: World, onManifest: (manifest: ManifestValue) => void) {
     this.#world = world;
@@ -33,6 +36,11 @@ export class ChosenValues {
       this.#onAccepted(node, request.body);
     if (request.method === 'install' && reply.method === 'install' && reply.body.installed)
       this.#onInstalled(node, request.body);
+  }
+
+  /** Whether the retention register of any volume ever chose this. */
+  isChosenRetention(value: Uint8Array): boolean {
+    return this.#retentions.has(Buffer.from(value).toString('latin1'));
   }
 
   #onAccepted(node: NodeId, { key, version, ballot, value }: RegisterAcceptRequest): void {
@@ -48,6 +56,7 @@ export class ChosenValues {
       return;
     }
     this.#chosen.set(name, value);
+    if (key.startsWith(RETENTION_PREFIX)) this.#retentions.add(Buffer.from(value).toString('latin1'));
     if (!key.startsWith(MANIFEST_PREFIX)) return;
     const manifest = decodeManifest(value);
     const manifests = this.#manifests.get(manifest.volume) ?? [];

@@ -2,15 +2,19 @@
 import type { Segment } from '../../../storage-node/core/segment.ts';
 import type { SimStorageNode } from '../cluster/storage-node.ts';
 import type { World } from '../world/world.ts';
+import { encodeRetention } from '../../../src/register/codec.ts';
+import type { RetentionValue } from '../../../src/register/values.ts';
+import type { ChosenValues } from './registers.ts';
 
 interface Seen {
   vdl: number;
   collected: number;
+  retention: RetentionValue | null;
 }
 
 const SEEN = new WeakMap<Segment, Seen>();
 
-export function checkSegments(world: World, node: SimStorageNode): void {
+export function checkSegments(world: World, node: SimStorageNode, chosen: ChosenValues): void {
   const { core } = node;
   if (core === null) return;
   for (const segment of core.segments.all()) {
@@ -21,10 +25,16 @@ export function checkSegments(world: World, node: SimStorageNode): void {
     if (tail > vdl) world.violate('order', `${who}: tail ${tail} above VDL ${vdl}`);
     if (collected > 0 && collected >= floor)
       world.violate('order', `${who}: collected ${collected} at floor ${floor}`);
-    const seen = SEEN.get(segment);
+    let seen = SEEN.get(segment);
     if (seen === undefined) {
-      SEEN.set(segment, { vdl, collected });
-      continue;
+      seen = { vdl, collected, retention: null };
+      SEEN.set(segment, seen);
+    }
+    const { retention } = segment;
+    if (retention !== null && retention !== seen.retention) {
+      seen.retention = retention;
+      if (!chosen.isChosenRetention(encodeRetention(retention)))
+        world.violate('register', `${who}: goes by a retention value that was never committed`);
     }
     if (vdl < seen.vdl) world.violate('regress', `${who}: VDL went from ${seen.vdl} to ${vdl}`);
     seen.vdl = vdl;

@@ -9,6 +9,7 @@ import { checkSegments } from '../checks/segments.ts';
 import { Links } from '../world/links.ts';
 import type { World } from '../world/world.ts';
 import { Workload, type WorkloadShape } from './client.ts';
+import { Onlookers } from './onlookers.ts';
 import { type ClusterShape, SimComputeNode } from './compute-node.ts';
 import { SimStorageNode } from './storage-node.ts';
 
@@ -34,6 +35,7 @@ export class SimCluster {
   readonly nodes: readonly SimStorageNode[];
   readonly computes: readonly SimComputeNode[];
   readonly workloads: readonly Workload[];
+  readonly onlookers: Onlookers;
   readonly messageListeners = new Set<MessageListener>();
 
   constructor(world: World, scenario: Scenario) {
@@ -64,7 +66,7 @@ export class SimCluster {
             if (request.method === 'readPages' && reply.method === 'readPages')
               oracle.onServed(node, request.body, reply.body);
           },
-          onStep: (node) => checkSegments(world, node),
+          onStep: (node) => checkSegments(world, node, chosen),
         }),
     );
     for (const node of this.nodes) hosts.set(node.nodeId, node);
@@ -93,6 +95,7 @@ export class SimCluster {
           shape: scenario.workload,
         }),
     );
+    this.onlookers = new Onlookers(world, this);
   }
 
   node(name: string): SimStorageNode {

@@ -5,7 +5,8 @@
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { isTidemarkError, TidemarkError } from '../../../src/base/errors.ts';
 import type { NodeId } from '../../../src/log/lsn.ts';
-import type { ClusterNode } from '../../../src/register/values.ts';
+import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
+import type { ClusterNode, RetentionValue } from '../../../src/register/values.ts';
 import { openDirectory, type VolumeDirectory } from '../../../compute-node/driver/directory.ts';
 import { openVolume } from '../../../compute-node/driver/open-volume.ts';
 import { StorageLinks } from '../../../compute-node/driver/storage-links.ts';
@@ -111,6 +112,26 @@ export class SimComputeNode {
     await directory.createVolume(name, { pgPages, windowMs }).catch((error: unknown) => {
       if (!isTidemarkError(error, 'VOLUME_EXISTS')) throw error;
     });
+  }
+
+  /** Compare-and-set of the volume's retention register, as an operator's command does it. Returns what is committed. */
+  async changeRetention(
+    name: string,
+    change: (current: RetentionValue) => RetentionValue | null,
+  ): Promise<RetentionValue> {
+    const { directory } = await this.#ready();
+    const found = await directory.lookup(name);
+    if (found === null) throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`);
+    const { content } = await directory.registers.change(
+      `retention/${found.volume}`,
+      found.registerMembers,
+      (bytes) => {
+        const next = bytes === null ? null : change(decodeRetention(bytes));
+        return next === null ? null : encodeRetention(next);
+      },
+    );
+    if (content.value === null) throw new TidemarkError('CORRUPT', 'a volume without a retention value');
+    return decodeRetention(content.value);
   }
 
   /** Failover on somebody's word: even from a holder that lives. */

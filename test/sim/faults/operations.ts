@@ -1,5 +1,6 @@
 /** What operators do, at the worst of times. */
 import { isTidemarkError } from '../../../src/base/errors.ts';
+import { readPointAt } from '../../../compute-node/volume/read-point.ts';
 import type { SimComputeNode } from '../cluster/compute-node.ts';
 import type { Fault, FaultKind } from './fault.ts';
 
@@ -21,6 +22,51 @@ function holderOf(fault: Fault, volume: string): SimComputeNode | undefined {
 }
 
 export const OPERATIONS: readonly FaultKind[] = [
+  {
+    name: 'pin',
+    weight: 3,
+    strike(fault) {
+      const volume = anyVolume(fault);
+      const holder = holderOf(fault, volume);
+      const by = fault.anyCompute;
+      const log = holder?.engines.get(volume)?.volume;
+      if (log === undefined || !by.process.isUp) return;
+      const manifest = fault.cluster.oracle.manifestOf(log.volume);
+      const point = manifest === null ? null : readPointAt(manifest, log.vdl);
+      if (point === null) return;
+      const name = `pin-${fault.chance.id(6)}`;
+      const pin = { name, point: { volume: log.volume, ...point } };
+      attempt(fault, by, 'pin', async () => {
+        const { pins } = await by.changeRetention(volume, (current) => {
+          if (pin.point.lsn < current.floor || current.pins.some((other) => other.name === name)) return null;
+          return { ...current, pins: [...current.pins, pin] };
+        });
+        if (!pins.some((other) => other.name === name)) return;
+        fault.hit(`${volume} at ${point.lsn}`);
+        fault.cluster.onlookers.pinned(name, pin.point);
+      });
+    },
+  },
+  {
+    name: 'unpin',
+    weight: 1,
+    strike(fault) {
+      const { onlookers, workloads } = fault.cluster;
+      const [name] = fault.chance.some([...onlookers.pins.keys()], 1);
+      const by = fault.anyCompute;
+      if (name === undefined || !by.process.isUp) return;
+      onlookers.unpinned(name);
+      fault.hit(name);
+      for (const { name: volume } of workloads) {
+        attempt(fault, by, 'unpin', async () => {
+          await by.changeRetention(volume, (current) => {
+            const pins = current.pins.filter((pin) => pin.name !== name);
+            return pins.length === current.pins.length ? null : { ...current, pins };
+          });
+        });
+      }
+    },
+  },
   {
     name: 'failover',
     weight: 5,

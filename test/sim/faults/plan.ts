@@ -22,17 +22,19 @@ export function drawPlan(
   seed: number,
   fromMs: number,
   untilMs: number,
-  weights: FaultWeights = {},
+  bias: { readonly weights?: FaultWeights | undefined; readonly faultCount?: number | undefined } = {},
 ): PlannedFault[] {
+  const { weights = {}, faultCount } = bias;
   const chance = derive(seed, 'faults');
   const kinds = FAULT_KINDS.map((kind) => ({
     name: kind.name,
     weight: kind.weight * (weights[kind.name] ?? 1),
   }));
   const total = kinds.reduce((sum, { weight }) => sum + weight, 0);
-  const count = chance.pick([0, 2, 4, 7, 12]);
+  const drawn = chance.pick([0, 2, 4, 7, 12]);
+  const count = faultCount ?? drawn;
   // Some runs know few kinds, so that each gets to strike more than once and together with itself.
-  const favourites = chance.chance(0.3) ? chance.some(kinds, 3) : null;
+  const favourites = chance.chance(0.3) && bias.weights === undefined ? chance.some(kinds, 3) : null;
   return Array.from({ length: count }, (_, index) => {
     const atMs = chance.between(fromMs, untilMs);
     const byWeight = pickByWeight(kinds, chance.next() * total);
