@@ -11,7 +11,8 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { freePort } from './free-port.ts';
 
-const MAIN = join(projectRoot(import.meta.dirname), 'dist/cli/main.js');
+/** The `tidemark` command, as built. */
+export const MAIN = join(projectRoot(import.meta.dirname), 'dist/cli/main.js');
 const LOOPBACK = '127.0.0.1';
 const READY_TIMEOUT_MS = 30_000;
 export const STORAGE_NODES = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'] as const;

@@ -7,11 +7,12 @@
  * - revenant: the writer is stopped, another takes over and dies; the first wakes up and finds nobody there.
  * - deaf (in network namespaces): the writer's messages arrive, the answers do not.
  */
+import { writerOf } from '../operator.ts';
 import { Networks } from '../places/networks.ts';
 import { Probe, type ProbeFigures } from '../probe.ts';
 import { type CommandContext, outcomeText, type Report, totals, trialFigures } from '../report.ts';
 import { runSeries, violationsOf } from '../series.ts';
-import { COMPUTE_NODES, type ComputeNodeName } from '../stage.ts';
+import type { ComputeNodeName } from '../stage.ts';
 import type { Trial } from '../trial.ts';
 import { STORAGE_NODES } from '../../support/real-cluster.ts';
 
@@ -66,7 +67,7 @@ export async function runZombies(context: CommandContext, rounds: number): Promi
 }
 
 async function sleeper({ stage, random, urls }: Trial, probe: Probe): Promise<void> {
-  const { name, url } = await writer(urls);
+  const { name, url } = await writerOf(urls);
   probe.ask(url, 2);
   await stage.pause([name]);
   const sleepMs = random.pick(SLEEPS_MS);
@@ -82,7 +83,7 @@ async function sleeper({ stage, random, urls }: Trial, probe: Probe): Promise<vo
 }
 
 async function usurped({ stage, random, urls }: Trial, probe: Probe): Promise<void> {
-  const { name, url } = await writer(urls);
+  const { name, url } = await writerOf(urls);
   const other = otherThan(name);
   await stage.kill([other]);
   probe.ask(url, 2);
@@ -102,7 +103,7 @@ async function usurped({ stage, random, urls }: Trial, probe: Probe): Promise<vo
 }
 
 async function revenant({ stage, random, urls }: Trial, probe: Probe): Promise<void> {
-  const { name, url } = await writer(urls);
+  const { name, url } = await writerOf(urls);
   const other = otherThan(name);
   await stage.pause([name]);
   const before = probe.acknowledged;
@@ -118,7 +119,7 @@ async function revenant({ stage, random, urls }: Trial, probe: Probe): Promise<v
 }
 
 async function deaf({ stage, random, urls }: Trial, probe: Probe, networks: Networks | null): Promise<void> {
-  const { name, url } = await writer(urls);
+  const { name, url } = await writerOf(urls);
   // Four nodes or all: no quorum is heard, or nobody at all; now and then the other compute node as well.
   const nodes = random.chance(0.5) ? STORAGE_NODES : STORAGE_NODES.slice(0, 4);
   stage.tell(`${name} does not hear ${nodes.join(' ')}`);
@@ -136,21 +137,4 @@ async function deaf({ stage, random, urls }: Trial, probe: Probe, networks: Netw
 
 function otherThan(name: ComputeNodeName): ComputeNodeName {
   return name === 'compute-1' ? 'compute-2' : 'compute-1';
-}
-
-/** The compute node that has the volume open. */
-async function writer(
-  urls: readonly string[],
-): Promise<{ readonly name: ComputeNodeName; readonly url: string }> {
-  for (;;) {
-    for (const [i, url] of urls.entries()) {
-      const status = await fetch(`${url}/-/status`, { signal: AbortSignal.timeout(2_000) }).then(
-        async (response) => (await response.json()) as { volumes: { name: string; open: boolean }[] },
-        () => null,
-      );
-      if (status?.volumes.some(({ name, open }) => name === 'main' && open)) {
-        return { name: COMPUTE_NODES[i] as ComputeNodeName, url };
-      }
-    }
-  }
 }
