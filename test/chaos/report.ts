@@ -36,15 +36,15 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 }
 
-export function recoveryFigures(recoveriesMs: readonly number[]): {
+export function durations(valuesMs: readonly number[]): {
   readonly count: number;
   readonly p50Ms: number;
   readonly maxMs: number;
 } {
   return {
-    count: recoveriesMs.length,
-    p50Ms: percentile(recoveriesMs, 0.5),
-    maxMs: Math.max(0, ...recoveriesMs),
+    count: valuesMs.length,
+    p50Ms: percentile(valuesMs, 0.5),
+    maxMs: Math.max(0, ...valuesMs),
   };
 }
 
@@ -66,7 +66,8 @@ export function totals(trials: readonly TrialResult[]) {
     lost: sum((trial) => trial.lost),
     duplicated: sum((trial) => trial.duplicated),
     invented: sum((trial) => trial.invented),
-    recovery: recoveryFigures(trials.flatMap((trial) => trial.recoveriesMs)),
+    recovery: durations(trials.flatMap((trial) => trial.recoveriesMs)),
+    starts: durations(trials.flatMap((trial) => trial.startsMs)),
     slowestClientMs: Math.max(0, ...trials.map((trial) => trial.allServedMs)),
   };
 }

@@ -18,6 +18,8 @@ const START_ATTEMPTS = 10;
 /** For the last commits, with or without a quorum (`commitTimeoutMs` of the trial), and the rest. */
 const STOP_LIMIT_MS = 15_000;
 
+const SLOW_START_MS = 3_000;
+
 export interface StageOptions {
   readonly cluster: RealCluster;
   readonly power: PowerSupply | null;
@@ -39,6 +41,8 @@ export class Stage {
   kills = 0;
   pauses = 0;
   stops = 0;
+  /** How long processes took until they were ready. */
+  readonly startsMs: number[] = [];
   /** Moments at which power was cut; each cuts one disk or more. */
   powerCuts = 0;
 
@@ -159,6 +163,7 @@ export class Stage {
 
   async start(name: ProcessName): Promise<void> {
     this.tell(`start ${name}`);
+    const startMs = performance.now();
     if (!isCompute(name)) await this.#power?.restore(name);
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -174,6 +179,9 @@ export class Stage {
       }
     }
     this.#killed.delete(name);
+    const tookMs = Math.round(performance.now() - startMs);
+    this.startsMs.push(tookMs);
+    if (tookMs > SLOW_START_MS) this.tell(`${name} took ${tookMs} ms to start`);
   }
 
   /** Starts a killed compute node under the name of one that lives, and so takes that one's volumes away. */

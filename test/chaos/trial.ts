@@ -47,6 +47,8 @@ export interface TrialResult extends Judgement {
   readonly powerCuts: number;
   /** From each complete repair until a transaction that began after it was acknowledged. */
   readonly recoveriesMs: readonly number[];
+  /** Of processes, until they were ready. */
+  readonly startsMs: readonly number[];
   /** From the last repair until every client was served. */
   readonly allServedMs: number;
   readonly takeOvers: number;
@@ -118,6 +120,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
       stops: stage.stops,
       powerCuts: stage.powerCuts,
       recoveriesMs,
+      startsMs: stage.startsMs,
       allServedMs: allServedMs ?? RECOVERY_LIMIT_MS,
       takeOvers: await takeOversIn(cluster),
       durationMs: Math.round(performance.now() - startedMs),

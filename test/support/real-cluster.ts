@@ -9,6 +9,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { freePort } from './free-port.ts';
 
 /** The `tidemark` command, as built. */
@@ -207,16 +208,17 @@ export class RealCluster {
     const child = spawn(file as string, args, {
       cwd: this.directory,
       env: { ...process.env, TIDEMARK_NODES: nodes, ...environment, ...this.#options.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      // With a channel: it ends when this process does, whatever that dies of.
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
-    child.stderr.pipe(createWriteStream(join(this.directory, `${name}.log`), { flags: 'a' }));
+    child.stderr?.pipe(createWriteStream(join(this.directory, `${name}.log`), { flags: 'a' }));
     this.#processes.set(name, child);
     const exited = once(child, 'exit').then(async ([code, signal]) => {
       if (this.#processes.get(name) === child) this.#processes.delete(name);
       throw new Error(`${name} ended (${code ?? signal}) before it was ready:\n${await this.log(name)}`);
     });
     const ready = (async () => {
-      for await (const line of createInterface({ input: child.stdout }))
+      for await (const line of createInterface({ input: child.stdout as Readable }))
         if (line.includes('"ready":true')) return;
       await exited;
     })();
@@ -229,7 +231,7 @@ export class RealCluster {
     exited.catch(() => {});
     timedOut.catch(() => {});
     await Promise.race([ready, exited, timedOut]);
-    child.stdout.resume();
+    child.stdout?.resume();
     child.once('exit', (code, signal) => {
       if (signalled.has(child)) return;
       this.crashes.push(`${name} (${code ?? signal})`);
