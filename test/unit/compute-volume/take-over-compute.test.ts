@@ -5,6 +5,7 @@ import {
   type Verdict,
   computeDurable,
 } from '../../../compute-node/volume/take-over-compute.ts';
+import type { NodeId } from '../../../src/log/lsn.ts';
 import { epoch, entry, manifestOf, report, reportsOf, run } from '../../support/takeover-fixtures.ts';
 
 const oneRun = manifestOf([run(0, 1, null)]);
@@ -183,5 +184,42 @@ describe('commit stamps', () => {
       vdl: 3,
       isLastCommitListed: false,
     });
+  });
+});
+
+describe('while a PG changes its members', () => {
+  /** az3-c is to follow az3-b (node 5). */
+  const NEWCOMER = 'az3-c' as NodeId;
+  const changing = {
+    ...oneRun,
+    pgs: oneRun.pgs.map((config) => ({
+      ...config,
+      configVersion: 2,
+      proposed: [...config.members.slice(0, 5), NEWCOMER],
+    })),
+  };
+  const newcomer = (held: ReturnType<typeof entry>[], intact = true) => ({
+    ...report(0, held, { intact }),
+    nodeId: NEWCOMER,
+  });
+  const of = (...nodes: number[]) => nodes.map((node) => report(node, chain(3)));
+
+  it('needs four promises of each member set', () => {
+    expect(shortages(computeDurable(changing, reportsOf(of(0, 1, 2, 5))))).toEqual(['promises']);
+    expect(shortages(computeDurable(changing, reportsOf([...of(0, 1, 2), newcomer(chain(3))])))).toEqual([
+      'promises',
+    ]);
+    expect(durable(computeDurable(changing, reportsOf([...of(0, 1, 2, 5), newcomer(chain(3))]))).vdl).toBe(3);
+    expect(durable(computeDurable(changing, reportsOf(of(0, 1, 2, 3)))).vdl).toBe(3);
+  });
+
+  it('needs three intact inventories of each: what three of one set deny was never durable, two of each prove nothing', () => {
+    const weak = (nodes: number[]) => nodes.map((node) => report(node, chain(3), { intact: false }));
+    // Intact are two that stay and the one that leaves: three of the old six, two of the new.
+    const old = [...of(0, 1, 5), ...weak([2, 3]), newcomer([], false)];
+    expect(shortages(computeDurable(changing, reportsOf(old)))).toEqual(['inventories']);
+    const young = [...of(0, 1), ...weak([2, 3, 5]), newcomer(chain(3))];
+    expect(shortages(computeDurable(changing, reportsOf(young)))).toEqual(['inventories']);
+    expect(durable(computeDurable(changing, reportsOf([...of(0, 1, 2), ...weak([3, 5])]))).vdl).toBe(3);
   });
 });
