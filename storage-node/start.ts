@@ -16,11 +16,13 @@ import { type DataDirectory, openDataDirectory } from './adapters/data-directory
 import { FileJournalDisk } from './adapters/journal-disk.ts';
 import { LevelStore } from './adapters/level-store.ts';
 import { checkedStore } from './adapters/leveldb-files/checked-store.ts';
+import { LiveTables } from './adapters/leveldb-files/live-tables.ts';
 import { PeerClients } from './adapters/peer-clients.ts';
 import { StoreLock } from './adapters/store-lock.ts';
 import { type CheckedConfig, checkConfig, type StorageNodeConfig } from './config.ts';
 import { assembleNode } from './driver/assemble.ts';
 import { Gauges } from './driver/gauges.ts';
+import { TableScrub } from './driver/table-scrub.ts';
 import { keepHeapSmall } from './memory.ts';
 
 export interface RunningStorageNode {
@@ -166,6 +168,7 @@ async function start(
   const peers = new PeerClients(nodeId, config.nodes);
   opened.push(async () => peers.close());
 
+  const onStoreFault = ending(ends.onStoreFault);
   const { driver, journal, storeWriter, recovery } = await assembleNode({
     node: {
       nodeId,
@@ -178,6 +181,12 @@ async function start(
     },
     store,
     storeFaults,
+    tables: new TableScrub({
+      files: new LiveTables(directory.storePath),
+      timers: nodeTimers,
+      logger,
+      onDamage: (error) => driver.failStore(error),
+    }),
     journalDisk: disk,
     gauges,
     peer: (peer) => peers.get(peer),
@@ -187,7 +196,7 @@ async function start(
     timers: nodeTimers,
     logger,
     onFatal: ending(ends.onFatal),
-    onStoreFault: ending(ends.onStoreFault),
+    onStoreFault,
   });
 
   const server = await StorageNodeServer.listen(config.listen, driver);

@@ -331,6 +331,50 @@ export interface FindCommitReply {
   readonly refusal: Refusal | null;
 }
 
+export interface DigestPagesRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly run: RunId;
+  readonly lsn: Lsn;
+  readonly requiredScl: Lsn;
+  readonly firstPage: PageNumber;
+  readonly pageCount: number;
+}
+
+export interface DigestPagesReply {
+  readonly digest: number;
+  readonly refusal: Refusal | null;
+}
+
+export interface ScrubRequest {
+  readonly clusterId: string;
+  /** False: only tell how it goes. */
+  readonly start: boolean;
+  /** A volume id; empty: all. */
+  readonly onlyVolume: string;
+}
+
+export interface ScrubReply {
+  readonly running: boolean;
+  /** Of the scrub that runs, or of the last one. */
+  readonly checkedPages: number;
+  readonly totalPages: number;
+  /** Files of the store. */
+  readonly checkedBytes: number;
+  readonly totalBytes: number;
+  readonly damagedPages: number;
+  /** Page ranges that differ between peers while too few agree to say which copy is right. */
+  readonly unequalRanges: number;
+  /** Waiting for their repair now. */
+  readonly pagesInDoubt: number;
+  /** 0: none since the process started, or not over yet. */
+  readonly startedMicros: number;
+  readonly finishedMicros: number;
+  readonly findings: readonly string[];
+  readonly refusal: Refusal | null;
+}
+
 export interface StatusRequest {
   readonly clusterId: string;
 }
@@ -358,6 +402,8 @@ export interface SegmentStatus {
   /** While it is not: pages copied, of so many. */
   readonly hydratedPages: number;
   readonly hydrationPages: number;
+  /** Not served before they are copied from peers. */
+  readonly pagesInDoubt: number;
 }
 
 export interface StatusReply {
@@ -372,6 +418,8 @@ export interface StatusReply {
   readonly memoryBytes: number;
   readonly segments: readonly SegmentStatus[];
   readonly refusal: Refusal | null;
+  /** When the last full scrub ended; 0: none since the process started. */
+  readonly lastScrubMicros: number;
 }
 
 /** Every exchange with a storage node: method name → request and reply. Streams carry the same pairs, matched as noted in the proto. */
@@ -389,6 +437,8 @@ export interface StorageNodeMethods {
   exchangeMemory: { request: ExchangeMemoryRequest; reply: ExchangeMemoryReply };
   findCommit: { request: FindCommitRequest; reply: FindCommitReply };
   pullPages: { request: PullPagesRequest; reply: PullPagesReply };
+  digestPages: { request: DigestPagesRequest; reply: DigestPagesReply };
+  scrub: { request: ScrubRequest; reply: ScrubReply };
   status: { request: StatusRequest; reply: StatusReply };
 }
 export type StorageNodeMethod = keyof StorageNodeMethods;

@@ -23,12 +23,13 @@ import { commitOps } from './commit-index.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
 import type { CoreLimits } from './limits.ts';
 import type { PageHead } from './page-memory.ts';
-import { type Level, type PageReadEnv, levelsOf, readPages } from './page-read.ts';
+import { type Level, PageDamage, type PageReadEnv, levelsOf, readPages } from './page-read.ts';
 import { type Program, readRange, readRanges, writeStore } from './program.ts';
 import type { Segment } from './segment.ts';
 
 export interface CoalesceEnv extends PageReadEnv {
   readonly segmentOf: (volume: Segment['volume'], pg: Segment['pg']) => Segment | null;
+  doubtPages(segment: Segment, first: PageNumber, last: PageNumber, why: string): void;
 }
 
 const NO_HEAD: PageHead = { newestLsn: NO_LSN, chainRecords: 0, sinceKeptBytes: 0, thinnableImageLsn: null };
@@ -36,7 +37,12 @@ const NO_HEAD: PageHead = { newestLsn: NO_LSN, chainRecords: 0, sinceKeptBytes: 
 /** Whether a round is worth its while now. */
 export function isRoundDue(segment: Segment, limits: CoreLimits, nowMs: number): boolean {
   if (segment.quarantine?.kind === 'hydrating') return false;
-  if (segment.isCoalescing || segment.manifest === null || segment.settledLsn <= segment.coalesced)
+  if (
+    segment.isCoalescing ||
+    segment.isRepairing ||
+    segment.manifest === null ||
+    segment.settledLsn <= segment.coalesced
+  )
     return false;
   if (isBacklogFull(segment, limits)) return true;
   return segment.backlogSinceMs !== null && nowMs - segment.backlogSinceMs >= limits.roundAgeMs;
@@ -107,8 +113,14 @@ export function* freshenPages(env: CoalesceEnv, segment: Segment): Program<void>
     yield* readPages(env, point, levels(env, segment, head, point.lsn), pages);
   } catch (error) {
     // Damage, or a clone's parent that is not here: whoever reads these pages is told.
-    if (!isTidemarkError(error)) throw error;
+    noteDamage(env, error);
   }
+}
+
+function noteDamage(env: CoalesceEnv, error: unknown): void {
+  if (!isTidemarkError(error)) throw error;
+  if (!(error instanceof PageDamage)) return;
+  for (const segment of error.segments) env.doubtPages(segment, error.page, error.page, error.message);
 }
 
 function chainInMemory(env: CoalesceEnv, segment: Segment, page: PageNumber): number {
@@ -148,7 +160,8 @@ function* findHeads(
   const unknown: PageNumber[] = [];
   for (const page of pages) {
     const head =
-      segment.heads.get(page) ?? (page > segment.highestPage || upToLsn === NO_LSN ? NO_HEAD : null);
+      segment.heads.get(page) ??
+      (page > segment.highestPage || upToLsn === NO_LSN || segment.doubts.covers(page) ? NO_HEAD : null);
     if (head === null) unknown.push(page);
     else heads.set(page, head);
   }
@@ -163,7 +176,15 @@ function* findHeads(
   for (let at = 0; at < ranges.length; at += limit) {
     const answers = yield* readRanges(ranges.slice(at, at + limit));
     for (const [index, entries] of answers.entries()) {
-      heads.set(unknown[at + index] as PageNumber, headFrom(env, segment, path, entries, upToLsn));
+      const page = unknown[at + index] as PageNumber;
+      try {
+        heads.set(page, headFrom(env, segment, path, entries, upToLsn));
+      } catch (error) {
+        if (!isTidemarkError(error)) throw error;
+        // What this round writes of the page is replaced by its repair, which copies all of it.
+        env.doubtPages(segment, page, page, error.message);
+        heads.set(page, NO_HEAD);
+      }
     }
   }
   return heads;
@@ -270,20 +291,31 @@ class Round {
 
   /** Makes the pages whose chain has become too long. A page that cannot be made keeps its records and its error is met by its readers. */
   *makeImages(run: Run, endLsn: Lsn): Program<void> {
-    const due = [...this.pages.keys()].filter((page) => this.chainAfter(page) > this.env.limits.chainRecords);
-    const point = { volume: this.segment.volume, run: run.id, lsn: endLsn };
+    const { doubts } = this.segment;
+    const due = [...this.pages.keys()].filter(
+      (page) => this.chainAfter(page) > this.env.limits.chainRecords && !doubts.covers(page),
+    );
     const batch = this.env.limits.maxReadPages;
     for (let at = 0; at < due.length; at += batch) {
       const pages = due.slice(at, at + batch);
-      try {
-        const own = levels(this.env, this.segment, run, endLsn);
-        for (const version of yield* readPages(this.env, point, own, pages)) {
-          if (version.lsn === lastOf(this.pages.get(version.page)).lsn)
-            this.made.set(version.page, version.data);
-        }
-      } catch (error) {
-        if (!isTidemarkError(error)) throw error;
+      if (yield* this.make(run, endLsn, pages)) continue;
+      // One page that cannot be made must not keep the others from it.
+      for (const page of pages) yield* this.make(run, endLsn, [page]);
+    }
+  }
+
+  private *make(run: Run, endLsn: Lsn, pages: readonly PageNumber[]): Program<boolean> {
+    const point = { volume: this.segment.volume, run: run.id, lsn: endLsn };
+    try {
+      const own = levels(this.env, this.segment, run, endLsn);
+      for (const version of yield* readPages(this.env, point, own, pages)) {
+        if (version.lsn === lastOf(this.pages.get(version.page)).lsn)
+          this.made.set(version.page, version.data);
       }
+      return true;
+    } catch (error) {
+      noteDamage(this.env, error);
+      return false;
     }
   }
 

@@ -16,6 +16,7 @@
  * 1. Only a floor from a committed retention value is collected to, with the pins of that same value.
  * 2. A reader that began before the floor rose looks at the floor again before it answers (read-requests.ts).
  */
+import { isTidemarkError } from '../../src/base/errors.ts';
 import type { KvOp } from '../../src/env/env.ts';
 import { type Lsn, NO_LSN, type NodeId, type PageNumber } from '../../src/log/lsn.ts';
 import type { ReadPoint, Run } from '../../src/timeline/run.ts';
@@ -34,11 +35,13 @@ export interface CollectEnv {
   readonly limits: CoreLimits;
   readonly nowMs: number;
   readonly startedAtMs: number;
+  doubtPages(segment: Segment, first: PageNumber, last: PageNumber, why: string): void;
 }
 
 export function isCollectionDue(env: CollectEnv, segment: Segment): boolean {
   const { nowMs } = env;
-  if (segment.isCollecting || segment.isQuarantined || nowMs < segment.collectAfterMs) return false;
+  if (segment.isCollecting || segment.isRepairing || segment.isQuarantined || nowMs < segment.collectAfterMs)
+    return false;
   return (
     collectableFloor(segment) > segment.collected + 1 ||
     collectableChunks(env, segment) > segment.chunksCollected
@@ -147,11 +150,19 @@ function* collectPage(
   needs: Needs,
   floor: Lsn,
 ): Program<KvOp[]> {
+  // Its marks may go: repair leaves new ones with what it copies.
+  if (segment.doubts.covers(page)) return [];
   const entries: EntryExtent[] = [];
   let range = segment.keys.pageEntries(page, NO_LSN, (floor - 1) as Lsn);
   for (;;) {
     const some = yield* readRange({ ...range, limit: env.limits.collectBatch });
-    entries.push(...some.map((entry) => extentOf(env, entry)));
+    try {
+      entries.push(...some.map((entry) => extentOf(env, entry)));
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      env.doubtPages(segment, page, page, error.message);
+      return [];
+    }
     const last = some[some.length - 1];
     if (last === undefined || some.length < env.limits.collectBatch) break;
     range = { ...range, gte: after(last.key) };

@@ -6,12 +6,13 @@ import type { Crc32, Now } from '../../src/env/env.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import type { ClusterNode } from '../../src/register/values.ts';
-import type { NodeId, PgIndex, VolumeId } from '../../src/log/lsn.ts';
+import type { NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { CoreEffect, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
 import type { Leases } from './leases.ts';
 import type { CoreLimits } from './limits.ts';
 import type { PageCache } from './page-memory.ts';
 import type { Program } from './program.ts';
+import type { Scrub } from './scrub.ts';
 import type { Segment } from './segment.ts';
 import type { ValueCodec } from './values.ts';
 
@@ -40,6 +41,7 @@ export interface NodeContext {
   readonly values: ValueCodec;
   readonly cache: PageCache;
   readonly segments: SegmentTable;
+  readonly scrub: Scrub;
   leases: Leases;
   incarnation: string;
   readonly copies: CopySlots;
@@ -55,6 +57,8 @@ export interface NodeContext {
   whyUnsure(segment: Segment | null): Refusal | null;
   /** How many of the segment's peers' states are remembered here. */
   rememberedOf(segment: Segment): number;
+  /** What is stored of these pages may lack something: they are copied from peers before they are read again. */
+  doubtPages(segment: Segment, first: PageNumber, last: PageNumber, why: string): void;
 
   emit(effect: CoreEffect): void;
   /** Durable first, then `replies`, in order with all earlier ones; with no ops a barrier behind what is on its way. */

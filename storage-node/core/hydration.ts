@@ -87,7 +87,8 @@ export function* copyPages(ctx: NodeContext, segment: Segment, hydration: Hydrat
   }
 }
 
-function sourcesOf(ctx: NodeContext, segment: Segment): readonly NodeId[] {
+/** Who may have what this segment lacks. */
+export function sourcesOf(ctx: NodeContext, segment: Segment): readonly NodeId[] {
   if (!segment.isInForce) return neededOf(ctx, segment)?.peers ?? [];
   return segment.manifest === null ? [] : peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
 }

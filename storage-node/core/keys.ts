@@ -15,6 +15,7 @@
  */
 import { assert } from '../../src/base/assert.ts';
 import type { KvRange } from '../../src/env/env.ts';
+import type { KeyRange } from './effects.ts';
 import type { Lsn, PageNumber, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 
 export const KIND = {
@@ -36,6 +37,7 @@ const KIND_OF_BYTE = new Map<number, KeyKind>(
 export const BUNDLE = 0;
 export const IMAGE = 1;
 
+export const LAST_PAGE = 0xffff_ffff as PageNumber;
 const MAX_LSN = Number.MAX_SAFE_INTEGER as Lsn;
 /** Of a page entry: page, LSN, kind. */
 const LONGEST_SUFFIX_BYTES = 13;
@@ -139,6 +141,27 @@ export class SegmentKeys {
     return { gte: this.commits(fromLsn), lt: after(this.commits(toLsn)) };
   }
 
+  /** Whether any key of this kind lies in `range`. */
+  touches(kind: KeyKind, { gte, lt }: KeyRange): boolean {
+    const prefix = this.prefixes[kind];
+    return compareKeys(gte, lastWith(prefix)) <= 0 && compareKeys(lt, prefix) > 0;
+  }
+
+  /** The pages whose entries may lie in `range`; its ends may be shortened keys. */
+  pagesIn(range: KeyRange): { readonly first: PageNumber; readonly last: PageNumber } | null {
+    if (!this.touches('page', range)) return null;
+    const prefix = this.prefixes.page;
+    const isInside = (key: Uint8Array) => compareKeys(key.subarray(0, prefix.length), prefix) === 0;
+    const page = (key: Uint8Array, padding: number) => {
+      const digits = [0, 1, 2, 3].map((i) => key[prefix.length + i] ?? padding);
+      return digits.reduce((sum, digit) => sum * 256 + digit, 0) as PageNumber;
+    };
+    return {
+      first: isInside(range.gte) ? page(range.gte, 0) : (0 as PageNumber),
+      last: isInside(range.lt) ? page(range.lt, 0xff) : LAST_PAGE,
+    };
+  }
+
   private pageEntry(page: PageNumber, lsn: Lsn, kind: number): Uint8Array {
     const prefix = this.prefixes.page;
     const key = extend(prefix, 13);
@@ -201,6 +224,13 @@ export function after(key: Uint8Array): Uint8Array {
   return extend(key, 1);
 }
 
+/** Not below any key of ours that starts with `prefix`. */
+function lastWith(prefix: Uint8Array): Uint8Array {
+  const last = new Uint8Array(prefix.length + 16).fill(0xff);
+  last.set(prefix);
+  return last;
+}
+
 export function compareKeys(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i += 1) {
@@ -223,8 +253,9 @@ export const GUARD = {
 /**
  * Guard keys of one segment. `marks`: SCL watermark, VDL and its tail. `distrust`: why the segment does not trust itself any more.
  * `hydration`: which hydration it needs before it is whole. `left`: the configuration that has no segment here any more.
+ * `doubts`: pages to be copied from peers (page-doubts.ts).
  */
-export type SegmentGuard = 'promise' | 'installed' | 'marks' | 'distrust' | 'hydration' | 'left';
+export type SegmentGuard = 'promise' | 'installed' | 'marks' | 'distrust' | 'hydration' | 'left' | 'doubts';
 
 export function segmentGuardKey(volume: VolumeId, pg: PgIndex, what: SegmentGuard): string {
   return `${GUARD.segmentPrefix}${volume}/${pg}/${what}`;

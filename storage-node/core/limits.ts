@@ -56,6 +56,9 @@ export interface CoreLimits {
   readonly copyReplyBytes: number;
   /** Pause before another source is tried. */
   readonly copyRetryMs: number;
+  /** Pause between two full scrubs, and between two steps of one. */
+  readonly scrubIntervalMs: number;
+  readonly scrubStepMs: number;
   /** Coalescing rounds remembered in the store, to find one that was lost (rounds.ts). */
   readonly roundsRemembered: number;
 }
@@ -90,5 +93,7 @@ export const DEFAULT_CORE_LIMITS: CoreLimits = {
   copyBytesPerSecond: 64 * MIB,
   copyReplyBytes: MAX_BOXCAR_BYTES,
   copyRetryMs: 200,
+  scrubIntervalMs: 24 * 3_600_000,
+  scrubStepMs: 100,
   roundsRemembered: 256,
 };

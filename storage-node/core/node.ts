@@ -11,7 +11,7 @@
 import { assertNever } from '../../src/base/assert.ts';
 import { isTidemarkError } from '../../src/base/errors.ts';
 import type { Crc32, Now } from '../../src/env/env.ts';
-import type { NodeId } from '../../src/log/lsn.ts';
+import type { NodeId, PageNumber } from '../../src/log/lsn.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import { onAppend } from './append.ts';
@@ -20,6 +20,7 @@ import { coalesceRound, freshenPages, isBacklogFull, isRoundDue } from './coales
 import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
 import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import { onDigestPages } from './digests.ts';
 import { discoverFrom } from './discovery.ts';
 import { Doubt } from './doubt.ts';
 import { gossipIfDue, onPullRecords } from './gossip.ts';
@@ -34,6 +35,7 @@ import { onPullPages } from './page-copies.ts';
 import { PageCache } from './page-memory.ts';
 import { type Program, ProgramRunner } from './program.ts';
 import { onReadPages } from './read-requests.ts';
+import { isRepairDue, repairPages } from './repair.ts';
 import { start } from './recovery.ts';
 import { Recall } from './recall.ts';
 import { refusal, refuse } from './refusals.ts';
@@ -48,6 +50,7 @@ import {
 } from './registers.ts';
 import type { Segment } from './segment.ts';
 import { statusOf } from './status.ts';
+import { Scrub, onScrub } from './scrub.ts';
 import { onFence, onInstall, onInventory } from './takeover.ts';
 import { ValueCodec, decodeText } from './values.ts';
 
@@ -76,6 +79,7 @@ export class StorageNodeCore implements NodeContext {
   readonly cache: PageCache;
   readonly segments = new SegmentTable();
   readonly copies = { out: 0, in: 0, begun: 0 };
+  readonly scrub = new Scrub();
   leases: Leases;
   incarnation = '';
   clusterId = '';
@@ -112,9 +116,10 @@ export class StorageNodeCore implements NodeContext {
     return this.phase === 'loaded' || this.phase === 'ready';
   }
 
-  /** Its peers have answered what it may have forgotten, and nothing that was lost is still being made good. */
+  /** Its peers have answered what it may have forgotten, nothing that was lost is still being made good, and no page is in doubt. */
   get isIntact(): boolean {
-    return this.isReady && this.recall.isSettled && !this.doubt.isOpen(this);
+    if (!this.isReady || !this.recall.isSettled || this.doubt.isOpen(this)) return false;
+    return [...this.segments.all()].every(({ doubts }) => doubts.isEmpty);
   }
 
   step(event: CoreEvent, now: Now): CoreEffect[] {
@@ -180,6 +185,7 @@ export class StorageNodeCore implements NodeContext {
     this.loadedAtMs = this.now.monotonicMs;
     this.exchange.onLoaded(this);
     this.discoverAtMs = this.now.monotonicMs + DISCOVERY_INTERVAL_MS;
+    this.scrub.schedule(this, this.limits.scrubIntervalMs * staggerOf(this.options));
     this.log('info', 'storage node ready', {
       nodeId: this.options.nodeId,
       segments: this.segments.size,
@@ -279,6 +285,12 @@ export class StorageNodeCore implements NodeContext {
       case 'pullPages':
         onPullPages(this, { to, body: request.body });
         return;
+      case 'digestPages':
+        onDigestPages(this, { to, body: request.body });
+        return;
+      case 'scrub':
+        onScrub(this, { to, body: request.body });
+        return;
       case 'status':
         this.reply(to, { method: 'status', body: statusOf(this) });
         return;
@@ -298,6 +310,7 @@ export class StorageNodeCore implements NodeContext {
       const isOpen =
         request.method === 'status' ||
         request.method === 'exchangeMemory' ||
+        request.method === 'scrub' ||
         ((request.method === 'registerPrepare' || request.method === 'registerAccept') &&
           request.body.key === CLUSTER_KEY);
       return isOpen ? null : refusal('WRONG_CLUSTER', 'the request names no cluster');
@@ -322,6 +335,7 @@ export class StorageNodeCore implements NodeContext {
     this.doubt.onTick(this);
     const { isSettled } = this.recall;
     if (isSettled && this.now.monotonicMs >= this.discoverAtMs) this.discover();
+    this.scrub.goOn(this);
     for (const segment of [...this.segments.all()]) {
       if (isSettled) gossipIfDue(this, segment);
       if ((this.pausedUntilMs.get(segment) ?? 0) <= this.now.monotonicMs) this.workOn(segment);
@@ -334,6 +348,7 @@ export class StorageNodeCore implements NodeContext {
     if (isRemovalDue(segment)) this.background(segment, 'deletion', removeData(this, segment), () => {});
     if (hydration !== null && isCopyDue(this, segment))
       this.background(segment, 'hydration', copyPages(this, segment, hydration), () => {});
+    if (isRepairDue(segment, nowMs)) this.run(repairPages(this, segment));
     if (!segment.isInForce) return;
     if (isRoundDue(segment, this.limits, nowMs)) {
       segment.isCoalescing = true;
@@ -353,6 +368,7 @@ export class StorageNodeCore implements NodeContext {
       limits: this.limits,
       nowMs,
       startedAtMs: this.startedAtMs,
+      doubtPages: this.doubtPages.bind(this),
     };
     if (isCollectionDue(env, segment)) {
       segment.isCollecting = true;
@@ -424,6 +440,15 @@ export class StorageNodeCore implements NodeContext {
     return this.segments.kept(volume, pg);
   }
 
+  doubtPages(segment: Segment, first: PageNumber, last: PageNumber, why: string): void {
+    const ops = segment.doubtPages(first, last);
+    if (ops.length === 0) return;
+    this.log('error', 'pages in doubt', { segment: segment.name, first, last, why });
+    this.cache.dropSegment(segment.name);
+    this.persist(ops, []);
+    this.emit({ kind: 'suspect-store' });
+  }
+
   emit(effect: CoreEffect): void {
     this.effects.push(effect);
   }
@@ -480,9 +505,11 @@ function textOf(value: Uint8Array | undefined): string | null {
  * left to answer appends meanwhile.
  */
 function staggeredRound({ nodeId, peers }: NodeOptions): number {
-  const position = Math.max(
-    0,
-    peers.findIndex((peer) => peer.nodeId === nodeId),
-  );
-  return Math.round(DEFAULT_CORE_LIMITS.roundRecords * (1 + (position % 6) / 10));
+  return Math.round(DEFAULT_CORE_LIMITS.roundRecords * (1 + 0.6 * staggerOf({ nodeId, peers })));
+}
+
+/** A share of 1 for each of six nodes, so that they do not all do the same at the same time. */
+function staggerOf({ nodeId, peers }: Pick<NodeOptions, 'nodeId' | 'peers'>): number {
+  const position = peers.findIndex((peer) => peer.nodeId === nodeId);
+  return (Math.max(0, position) % 6) / 6;
 }

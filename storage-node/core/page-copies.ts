@@ -19,6 +19,7 @@ import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
 import type { PageCursor, PageEntry, PullPagesRequest } from '../../src/messages/messages.ts';
 import type { NodeContext, Request } from './context.ts';
 import { BUNDLE, IMAGE, type SegmentKeys, after, parsePageKey } from './keys.ts';
+import { PageDamage, decodedFor } from './page-read.ts';
 import { type Entries, type Program, readRange } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
 import type { Segment } from './segment.ts';
@@ -58,10 +59,11 @@ export function onPullPages(ctx: NodeContext, { to, body }: Request<'pullPages'>
 function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'pullPages'>): Program<void> {
   ctx.copies.out += 1;
   try {
-    const throughLsn = checkSource(segment, body.throughLsn);
-    const copy = new Copy(ctx.values, segment.keys, throughLsn, Math.min(body.maxBytes, MAX_REPLY_BYTES));
-    const cursor = yield* copy.read(rangeOf(segment, body), body.cursor, body.lastPage === 0);
-    checkSource(segment, throughLsn);
+    const range = rangeOf(segment, body);
+    const throughLsn = checkSource(segment, body.throughLsn, range);
+    const copy = new Copy(ctx.values, segment, throughLsn, Math.min(body.maxBytes, MAX_REPLY_BYTES));
+    const cursor = yield* copy.read(range, body.cursor, body.lastPage === 0);
+    checkSource(segment, throughLsn, range);
     ctx.reply(to, {
       method: 'pullPages',
       body: {
@@ -76,9 +78,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'pull
     });
   } catch (error) {
     const because = refusalOf(error);
-    if (because.code === 'CORRUPT') {
-      ctx.log('error', 'damage met by a copy of pages', { segment: segment.name, why: because.message });
-    }
+    if (error instanceof PageDamage) ctx.doubtPages(segment, error.page, error.page, because.message);
     ctx.reply(to, refuse({ method: 'pullPages', body }, because, ctx));
   } finally {
     ctx.copies.out -= 1;
@@ -86,10 +86,12 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'pull
 }
 
 /** Up to where the copy reaches. */
-function checkSource(segment: Segment, throughLsn: Lsn): Lsn {
+function checkSource(segment: Segment, throughLsn: Lsn, range: PageRange): Lsn {
   const { name, coalesced, pagesThrough } = segment;
   if (segment.manifest === null) throw new TidemarkError('BEHIND', `${name} has no manifest yet`);
   if (segment.isQuarantined) throw new TidemarkError('QUARANTINED', `${name} is not whole itself`);
+  if (segment.doubts.overlaps(range.first, range.last))
+    throw new TidemarkError('QUARANTINED', `pages of ${name} are being repaired themselves`);
   if (pagesThrough < throughLsn || coalesced < segment.recoalesceThrough) {
     throw new TidemarkError('BEHIND', `${name} has pages through ${pagesThrough}, not ${throughLsn} yet`);
   }
@@ -115,6 +117,7 @@ function rangeOf(segment: Segment, { firstPage, lastPage, pg }: PullPagesRequest
 class Copy {
   readonly entries: PageEntry[] = [];
   private readonly values: ValueCodec;
+  private readonly segment: Segment;
   private readonly keys: SegmentKeys;
   private readonly throughLsn: Lsn;
   private readonly maxBytes: number;
@@ -122,9 +125,10 @@ class Copy {
   /** Of the last record in the last entry put. */
   private lastLsn: Lsn = NO_LSN;
 
-  constructor(values: ValueCodec, keys: SegmentKeys, throughLsn: Lsn, maxBytes: number) {
+  constructor(values: ValueCodec, segment: Segment, throughLsn: Lsn, maxBytes: number) {
     this.values = values;
-    this.keys = keys;
+    this.segment = segment;
+    this.keys = segment.keys;
     this.throughLsn = throughLsn;
     this.maxBytes = maxBytes;
   }
@@ -193,7 +197,7 @@ class Copy {
       limit: 1,
     });
     if (entry === undefined || parsePageKey(entry.key).kind !== BUNDLE) return true;
-    const bundle = this.values.decodeBundle(entry.key, entry.value);
+    const bundle = this.decoded(page, () => this.values.decodeBundle(entry.key, entry.value));
     const from = bundle.records.findIndex(({ lsn }) => lsn > cursor.lsn);
     if (from < 0) return true;
     const prevLsn = bundle.records[from - 1]?.lsn ?? bundle.prevLsn;
@@ -204,10 +208,10 @@ class Copy {
   private take({ key, value }: Entries[number]): boolean {
     const { page, lsn, kind } = parsePageKey(key);
     if (kind === IMAGE) {
-      this.values.decodeImage(key, value);
+      this.decoded(page, () => this.values.decodeImage(key, value));
       return this.put({ page, lsn, image: true, value });
     }
-    const bundle = this.values.decodeBundle(key, value);
+    const bundle = this.decoded(page, () => this.values.decodeBundle(key, value));
     const isWhole = (bundle.records[bundle.records.length - 1]?.lsn ?? lsn) <= this.throughLsn;
     if (isWhole && value.length <= MAX_PART_BYTES) {
       return this.put({ page, lsn, image: false, value }, bundle.records[bundle.records.length - 1]?.lsn);
@@ -247,6 +251,10 @@ class Copy {
     this.bytes += sizeBytes;
     this.lastLsn = lastLsn;
     return true;
+  }
+
+  private decoded<Value>(page: PageNumber, decode: () => Value): Value {
+    return decodedFor(this.segment, page, decode);
   }
 
   /** The cursor behind what was put so far. */

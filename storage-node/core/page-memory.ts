@@ -103,4 +103,8 @@ export class PageHeads {
   clear(): void {
     this.heads.clear();
   }
+
+  dropBetween(first: PageNumber, last: PageNumber): void {
+    for (const page of this.heads.keys()) if (page >= first && page <= last) this.heads.delete(page);
+  }
 }

@@ -7,10 +7,11 @@
  * Invariants
  * 1. Never an older page in silence: between the image found and the read point every record names the page's record before it
  *    (`prevLsn`), visible or not; a name that is not met means that something was lost: CORRUPT.
- * 2. What is taken from memory is taken in one step, before the store is asked; the store is asked only for what was in page form in that
+ * 2. Pages in doubt are not read: QUARANTINED, from the first look until they were copied anew.
+ * 3. What is taken from memory is taken in one step, before the store is asked; the store is asked only for what was in page form in that
  *    step. So coalescing and thinning in between change nothing.
  */
-import { TidemarkError } from '../../src/base/errors.ts';
+import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
 import type { KvRange } from '../../src/env/env.ts';
 import { type Lsn, NO_LSN, type PageNumber, type VolumeId } from '../../src/log/lsn.ts';
 import { applyChanges } from '../../src/log/page-diff.ts';
@@ -34,6 +35,18 @@ const MIN_NEIGHBOURS = 8;
 const ENTRIES_PER_NEIGHBOUR = 2;
 
 const EMPTY = new Uint8Array(0);
+
+/** What a segment stores of a page is not right: CORRUPT to who asked, and pages to be copied from peers (repair.ts). */
+export class PageDamage extends TidemarkError {
+  readonly segments: readonly Segment[];
+  readonly page: PageNumber;
+
+  constructor(segments: readonly Segment[], page: PageNumber, message: string) {
+    super('CORRUPT', message, { nextStep: 'Another copy of the page is read; this one is repaired.' });
+    this.segments = segments;
+    this.page = page;
+  }
+}
 
 export interface PageReadEnv {
   readonly limits: CoreLimits;
@@ -112,6 +125,7 @@ export function* readPages(
     const isOwn = level.segment.volume === point.volume;
     const open = searches.filter((search) => search.base === null);
     if (open.length === 0) break;
+    for (const { page } of open) checkDoubts(level.segment, page);
     const baseLsn = level.segment.coalesced;
     for (const search of open) searchMemory(env, point, level, search, isOwn);
     if (isOwn && level.upToLsn >= baseLsn) cacheable.push(...open);
@@ -121,10 +135,18 @@ export function* readPages(
       open.filter((search) => search.base === null),
       Math.min(level.upToLsn, baseLsn) as Lsn,
     );
-    for (const search of open) finishLevel(level, search);
+    for (const search of open) {
+      checkDoubts(level.segment, search.page);
+      finishLevel(level, search);
+    }
   }
   const own = levels[0]?.segment.volume === point.volume ? levels[0] : undefined;
-  return searches.map((search) => finish(env, point, own, search, cacheable));
+  return searches.map((search) => finish(env, point, own, search, cacheable, levels));
+}
+
+function checkDoubts(segment: Segment, page: PageNumber): void {
+  if (!segment.doubts.covers(page)) return;
+  throw new TidemarkError('QUARANTINED', `page ${page} of ${segment.name} is being repaired from its peers`);
 }
 
 function searchMemory(
@@ -141,7 +163,9 @@ function searchMemory(
   for (let i = indexAfter(records, level.upToLsn) - 1; i >= 0; i -= 1) {
     const record = records[i];
     if (record === undefined || (usable !== null && record.lsn <= usable.lsn)) break;
-    const prevLsn = records[i - 1]?.lsn ?? null;
+    // Before the oldest in memory comes the newest in page form, where that is remembered: a lost end of those shows.
+    const inPageForm = usable === null ? (segment.heads.get(search.page)?.newestLsn ?? null) : null;
+    const prevLsn = records[i - 1]?.lsn ?? inPageForm;
     const { lsn, kind, body } = record;
     if (kind === 'image' && isVisible(level.path, segment.volume, lsn)) {
       search.base = { lsn, data: body };
@@ -216,11 +240,12 @@ function takeEntries(
   fromLsn: Lsn,
   limit: number,
 ): void {
+  const { segment } = level;
   for (const { key, value } of entries) {
     const { lsn, kind } = parsePageKey(key);
     if (search.rest !== null) search.rest = { ...search.rest, lt: key };
     if (kind === BUNDLE) {
-      const bundle = env.values.decodeBundle(key, value);
+      const bundle = decodedFor(segment, search.page, () => env.values.decodeBundle(key, value));
       for (let i = bundle.records.length - 1; i >= 0; i -= 1) {
         const record = bundle.records[i] as { lsn: Lsn; body: Uint8Array };
         if (record.lsn > fromLsn) continue;
@@ -229,14 +254,24 @@ function takeEntries(
       }
       continue;
     }
-    const image = env.values.decodeImage(key, value);
-    if (isVisible(level.path, level.segment.volume, lsn)) {
+    const image = decodedFor(segment, search.page, () => env.values.decodeImage(key, value));
+    if (isVisible(level.path, segment.volume, lsn)) {
       search.base = { lsn, data: image.data };
       return;
     }
     if (image.isRecord) search.history.push({ lsn, prevLsn: image.prevLsn, kind: 'image', body: image.data });
   }
   if (entries.length < limit) search.rest = null;
+}
+
+/** What decodes a stored value of the page; that it cannot be is damage of the page. */
+export function decodedFor<Value>(segment: Segment, page: PageNumber, decode: () => Value): Value {
+  try {
+    return decode();
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    throw new PageDamage([segment], page, `page ${page} of ${segment.name}: ${error.message}`);
+  }
 }
 
 /** Checks the level's history against loss and keeps what is visible of it. */
@@ -247,10 +282,10 @@ function finishLevel(level: Level, search: Search): void {
     for (const [index, record] of history.entries()) {
       const before = history[index + 1]?.lsn ?? search.base?.lsn ?? NO_LSN;
       if (record.prevLsn !== null && record.prevLsn !== before) {
-        throw new TidemarkError(
-          'CORRUPT',
+        throw new PageDamage(
+          [level.segment],
+          search.page,
           `page ${search.page} of ${level.segment.name}: record ${record.lsn} follows ${record.prevLsn}, but ${before} was found before it`,
-          { nextStep: 'Another copy of the page is read; repair this node from its peers.' },
         );
       }
     }
@@ -265,13 +300,15 @@ function finish(
   own: Level | undefined,
   search: Search,
   cacheable: readonly Search[],
+  levels: readonly Level[],
 ): PageVersion {
   const { page, base, deltas } = search;
   const lsn = deltas[0]?.lsn ?? base?.lsn ?? NO_LSN;
   if (own !== undefined) checkHead(point, own, page, lsn);
   if (base === null && deltas.length > 0) {
-    throw new TidemarkError(
-      'CORRUPT',
+    throw new PageDamage(
+      levels.map(({ segment }) => segment),
+      page,
       `page ${page}: record ${deltas[deltas.length - 1]?.lsn} has no image to stand on`,
     );
   }
@@ -295,8 +332,9 @@ function checkHead(point: ReadPoint, own: Level, page: PageNumber, lsn: Lsn): vo
   if (manifest === null || head === null || headRun(manifest.value.runs).id !== point.run) return;
   if (head.newestLsn > upToLsn || head.newestLsn <= lsn || !isVisible(path, segment.volume, head.newestLsn))
     return;
-  throw new TidemarkError(
-    'CORRUPT',
+  throw new PageDamage(
+    [segment],
+    page,
     `page ${page} of ${segment.name} ends at ${lsn}, but its record ${head.newestLsn} was held`,
   );
 }

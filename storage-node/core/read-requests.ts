@@ -4,15 +4,18 @@
  */
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
-import type { PageVersion, ReadPagesRequest } from '../../src/messages/messages.ts';
+import type { PageVersion, ReadPagesRequest, Refusal } from '../../src/messages/messages.ts';
 import { isKept } from '../../src/timeline/kept.ts';
 import { runById } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import { configOf } from './manifests.ts';
-import { levelsOf, readPages } from './page-read.ts';
+import { PageDamage, levelsOf, readPages } from './page-read.ts';
 import type { Program } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
 import type { Segment } from './segment.ts';
+
+/** The read point of a request, and what a segment must hold to serve it. */
+export type AskedPoint = Pick<ReadPagesRequest, 'volume' | 'run' | 'lsn' | 'requiredScl'>;
 
 export function onReadPages(ctx: NodeContext, request: Request<'readPages'>): void {
   const { to, body } = request;
@@ -38,12 +41,20 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'read
       body: { requestId: body.requestId, pages, scl: tellableScl(segment), refusal: null },
     });
   } catch (error) {
-    const because = refusalOf(error);
-    if (because.code === 'CORRUPT') {
-      ctx.log('error', 'damage met by a page read', { segment: segment.name, why: because.message });
-    }
-    ctx.reply(to, refuse({ method: 'readPages', body }, because, ctx));
+    ctx.reply(to, refuse({ method: 'readPages', body }, whyNot(ctx, segment, body, error), ctx));
   }
+}
+
+/** Collection may have taken what the read was looking for: then the floor has passed it, and nothing is damaged. */
+export function whyNot(ctx: NodeContext, segment: Segment, body: AskedPoint, error: unknown): Refusal {
+  if (!(error instanceof PageDamage)) return refusalOf(error);
+  try {
+    checkFloor(segment, body);
+  } catch (gone) {
+    return refusalOf(gone);
+  }
+  for (const damaged of error.segments) ctx.doubtPages(damaged, error.page, error.page, error.message);
+  return refusalOf(error);
 }
 
 function* read(ctx: NodeContext, segment: Segment, body: ReadPagesRequest): Program<readonly PageVersion[]> {
@@ -75,7 +86,7 @@ function checkSize(ctx: NodeContext, segment: Segment, { pages, pg }: ReadPagesR
     throw new TidemarkError('BAD_REQUEST', `page ${stray} is not of protection group ${pg}`);
 }
 
-function checkPoint(segment: Segment, body: ReadPagesRequest): void {
+export function checkPoint(segment: Segment, body: AskedPoint): void {
   const manifest = segment.manifest?.value;
   if (manifest === undefined) throw new TidemarkError('BEHIND', `${segment.name} has no manifest yet`);
   const run = runById(manifest.runs, body.run);
@@ -101,7 +112,7 @@ function checkPoint(segment: Segment, body: ReadPagesRequest): void {
   }
 }
 
-function checkFloor(segment: Segment, { volume, run, lsn }: ReadPagesRequest): void {
+function checkFloor(segment: Segment, { volume, run, lsn }: AskedPoint): void {
   const { retention, manifest } = segment;
   if (retention === null || manifest === null) return;
   if (isKept(manifest.value.runs, retention, { volume, run, lsn })) return;

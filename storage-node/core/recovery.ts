@@ -13,12 +13,12 @@ import { isTidemarkError } from '../../src/base/errors.ts';
 import type { KvOp, KvRange } from '../../src/env/env.ts';
 import { decodeBoxcar } from '../../src/log/codec.ts';
 import { NO_EPOCH, compareEpochs } from '../../src/log/epoch.ts';
-import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
 import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import type { NodeContext } from './context.ts';
 import type { Doubt } from './doubt.ts';
-import type { DurableOp, JournalRecovery, NodeRecovery } from './effects.ts';
-import { GUARD, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
+import type { DurableOp, JournalRecovery, KeyRange, NodeRecovery } from './effects.ts';
+import { GUARD, LAST_PAGE, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
 import { Hydration } from './hydration-state.ts';
 import { Leases } from './leases.ts';
 import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
@@ -29,7 +29,8 @@ import { addSegment } from './membership.ts';
 import { type Progress, decodeEpoch, decodeLsns, decodeText } from './values.ts';
 
 const ENTRIES_PER_QUERY = 256;
-const ANY_PAGE = 0xffff_ffff;
+const NO_PAGE = 0 as PageNumber;
+const ALL_PAGES = { first: NO_PAGE, last: LAST_PAGE } as const;
 
 /** What the guard says of one segment. */
 interface SegmentGuards {
@@ -39,6 +40,7 @@ interface SegmentGuards {
   distrust?: Uint8Array;
   hydration?: Uint8Array;
   left?: Uint8Array;
+  doubts?: Uint8Array;
 }
 
 export function* start(
@@ -68,7 +70,9 @@ export function* start(
     yield* loadProgress(ctx, segment, lost);
     yield* loadChunks(ctx, segment);
     replayChunks(ctx, segment, journal.get(segment.name)?.chunks ?? []);
-    judge(ctx, segment, why !== null || lost, guards.get(segment.name)?.distrust);
+    loadDoubts(ctx, segment, guards.get(segment.name)?.doubts, recovery.storeDoubts);
+    const isManifestInDoubt = recovery.storeDoubts.some((range) => segment.keys.touches('manifest', range));
+    judge(ctx, segment, why !== null || lost || isManifestInDoubt, guards.get(segment.name)?.distrust);
   }
 }
 
@@ -221,6 +225,36 @@ function* loadHydration(ctx: NodeContext, segment: Segment, id: Uint8Array | und
   }
 }
 
+/**
+ * What the store may have lost of this segment in page form. Lost chunks need no word here: the SCL shows them. Without the newest retention
+ * value nobody knows which history is whole, and without the newest progress, which pages there are.
+ */
+function loadDoubts(
+  ctx: NodeContext,
+  segment: Segment,
+  known: Uint8Array | undefined,
+  ranges: readonly KeyRange[],
+): void {
+  const { doubts, keys, hydration } = segment;
+  if (hydration !== null && hydration.cursor === null && !hydration.isCopied) return;
+  try {
+    if (known !== undefined) doubts.load(known);
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    doubts.add(NO_PAGE, LAST_PAGE);
+  }
+  const ops: DurableOp[] = [];
+  for (const range of ranges) {
+    const pages = keys.touches('retention', range) ? ALL_PAGES : keys.pagesIn(range);
+    if (pages !== null) ops.push(...segment.doubtPages(pages.first, pages.last));
+    if (keys.touches('progress', range)) segment.highestPage = LAST_PAGE;
+  }
+  if (ops.length > 0) ctx.persist(ops, []);
+  if (!doubts.isEmpty) {
+    ctx.log('warn', 'pages in doubt', { segment: segment.name, intervals: doubts.intervals.length });
+  }
+}
+
 /** How far the log is in page form: to the end of the unbroken chain of rounds. */
 function* loadProgress(ctx: NodeContext, segment: Segment, isManifestLost: boolean): Program<void> {
   const { keys } = segment;
@@ -260,7 +294,7 @@ function* loadProgress(ctx: NodeContext, segment: Segment, isManifestLost: boole
     segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
     segment.storedBytes = progress.storedBytes;
   }
-  segment.highestPage = progress?.highestPage ?? (lastLsn === NO_LSN ? 0 : ANY_PAGE);
+  segment.highestPage = progress?.highestPage ?? (lastLsn === NO_LSN ? 0 : LAST_PAGE);
   if (segment.manifest !== null) {
     const proven = provenBy(segment.manifest.value, segment.pg);
     segment.learnVdl(proven.vdl, proven.tail);

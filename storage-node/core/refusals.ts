@@ -3,10 +3,25 @@ import { assertNever } from '../../src/base/assert.ts';
 import { type ErrorCode, isTidemarkError } from '../../src/base/errors.ts';
 import { type Epoch, formatEpoch } from '../../src/log/epoch.ts';
 import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
-import type { Refusal } from '../../src/messages/messages.ts';
+import type { Refusal, ScrubReply } from '../../src/messages/messages.ts';
 import type { NodeReply, NodeRequest } from './effects.ts';
 
 const EMPTY = new Uint8Array(0);
+
+export const NO_SCRUB: ScrubReply = {
+  running: false,
+  checkedPages: 0,
+  totalPages: 0,
+  checkedBytes: 0,
+  totalBytes: 0,
+  damagedPages: 0,
+  unequalRanges: 0,
+  pagesInDoubt: 0,
+  startedMicros: 0,
+  finishedMicros: 0,
+  findings: [],
+  refusal: null,
+};
 
 export function refusal(code: ErrorCode, message: string, promised: Epoch | null = null): Refusal {
   return { code, message, promised };
@@ -141,6 +156,10 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
       return { method, body: { incarnation, asks: null, recalls: null, refusal: because } };
     case 'findCommit':
       return { method, body: { lsn: NO_LSN, commitTimeMicros: 0, refusal: because } };
+    case 'digestPages':
+      return { method, body: { digest: 0, refusal: because } };
+    case 'scrub':
+      return { method, body: { ...NO_SCRUB, refusal: because } };
     case 'status':
       return {
         method,
@@ -156,6 +175,7 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
           memoryBytes: 0,
           segments: [],
           refusal: because,
+          lastScrubMicros: 0,
         },
       };
     default:

@@ -33,6 +33,7 @@ import { HeldLog, type Piece, lastLsnOf } from './held-log.ts';
 import { Hydration } from './hydration-state.ts';
 import { type SegmentGuard, SegmentKeys, segmentGuardKey } from './keys.ts';
 import { clampToRuns, configOf, provenBy } from './manifests.ts';
+import { PageDoubts } from './page-doubts.ts';
 import { PageHeads } from './page-memory.ts';
 import { encodeEpoch, encodeLsns, encodeText } from './values.ts';
 
@@ -111,6 +112,12 @@ export class Segment {
   remains: Segment | null = null;
   isRemoved = false;
 
+  /** Pages that are not to be read, nor given to peers, before they were copied anew. Added to by `doubtPages`. */
+  readonly doubts = new PageDoubts();
+  /** Pages of it are being replaced: no round and no collection meanwhile. */
+  isRepairing = false;
+  readonly repair = { nextAtMs: 0, peerCursor: 0 };
+
   /** SCL of the peers as last heard. */
   readonly peerScls = new Map<NodeId, Lsn>();
   readonly gossip: GossipState = {
@@ -160,6 +167,7 @@ export class Segment {
       distrust: guardKey('distrust'),
       hydration: guardKey('hydration'),
       left: guardKey('left'),
+      doubts: guardKey('doubts'),
     };
   }
 
@@ -304,6 +312,17 @@ export class Segment {
     this.quarantine = { kind: 'damaged', targets: new Map() };
   }
 
+  /** The stored history of pages first … last may lack something. */
+  doubtPages(first: PageNumber, last: PageNumber): DurableOp[] {
+    if (!this.doubts.add(first, last)) return [];
+    return [this.doubtsOp()];
+  }
+
+  /** What the guard is to say of the doubts once the copies that settled some are durable. */
+  doubtsOp(): DurableOp {
+    return this.guard('doubts', this.doubts.encode());
+  }
+
   distrust(reason: string): DurableOp[] {
     this.quarantine = { kind: 'conflict', reason };
     return [this.guard('distrust', encodeText(reason))];
@@ -324,7 +343,13 @@ export class Segment {
   hydrate(id: string): DurableOp[] {
     this.hydration = new Hydration(id);
     this.quarantine = { kind: 'hydrating' };
-    return [this.guard('hydration', encodeText(id))];
+    const ops = [this.guard('hydration', encodeText(id))];
+    // All pages will be copied.
+    if (!this.doubts.isEmpty) {
+      this.doubts.clear();
+      ops.push(this.doubtsOp());
+    }
+    return ops;
   }
 
   /** All pages are copied, and durable, as of `throughLsn`: the log goes on from there. */

@@ -2,6 +2,7 @@
 import type { SegmentStatus, StatusReply } from '../../src/messages/messages.ts';
 import { REGISTER_FORMAT } from '../../src/register/values.ts';
 import type { NodeContext } from './context.ts';
+import { pagesInDoubtOf } from './scrub.ts';
 import type { Segment } from './segment.ts';
 
 export function statusOf(ctx: NodeContext): StatusReply {
@@ -17,6 +18,7 @@ export function statusOf(ctx: NodeContext): StatusReply {
     memoryBytes: 0,
     segments: [...ctx.segments.allKept()].map((segment) => segmentStatus(ctx, segment)),
     refusal: null,
+    lastScrubMicros: ctx.scrub.lastFinishedMicros,
   };
 }
 
@@ -41,6 +43,7 @@ function segmentStatus(ctx: NodeContext, segment: Segment): SegmentStatus {
     isBase: !segment.isInForce,
     hydrated: segment.isHydrated,
     ...hydrationStatus(segment),
+    pagesInDoubt: pagesInDoubtOf(segment),
   };
 }
 

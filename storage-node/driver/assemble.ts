@@ -9,7 +9,7 @@ import type { JournalDisk } from '../adapters/journal-disk.ts';
 import type { NodeRecovery } from '../core/effects.ts';
 import { StorageNodeCore } from '../core/node.ts';
 import type { NodeOptions } from '../core/context.ts';
-import { StorageNodeDriver, type DriverOptions, type StoreFaults } from './driver.ts';
+import { StorageNodeDriver, type DriverOptions, type StoreFaults, type TableChecks } from './driver.ts';
 import { readMarker, writeMarker } from './journal-marker.ts';
 import { StoreWriter } from './store-writer.ts';
 
@@ -22,6 +22,8 @@ export interface FlushableStore extends KvStore {
 export interface NodeParts {
   readonly node: NodeOptions;
   readonly store: FlushableStore;
+  /** Absent: the store has no files. */
+  readonly tables?: TableChecks;
   /** What was found when the store's files were checked, before it was opened; absent: nothing was. */
   readonly storeFaults?: StoreFaults;
   readonly journalDisk: JournalDisk;
@@ -47,6 +49,14 @@ export interface AssembledNode {
   readonly recovery: NodeRecovery;
 }
 
+const NO_TABLES: TableChecks = {
+  checkedBytes: 0,
+  totalBytes: 0,
+  isRunning: false,
+  findings: [],
+  checkSoon: () => undefined,
+  stop: () => undefined,
+};
 const NO_FAULTS: StoreFaults = { findings: [], doubts: [], settle: () => undefined };
 
 /** Reads what the disks hold. Nothing runs until the driver is started with what was recovered. */
@@ -83,6 +93,7 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
     onFatal,
     onStoreFault: parts.onStoreFault ?? onFatal,
     storeFaults,
+    tables: parts.tables ?? NO_TABLES,
   });
   return {
     core,

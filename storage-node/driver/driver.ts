@@ -61,6 +61,16 @@ export interface StoreFaults {
   settle(): void;
 }
 
+/** The checks of the store's files while it is open (table-scrub.ts). */
+export interface TableChecks {
+  readonly checkedBytes: number;
+  readonly totalBytes: number;
+  readonly isRunning: boolean;
+  readonly findings: readonly string[];
+  checkSoon(): void;
+  stop(): void;
+}
+
 export interface DriverOptions {
   readonly core: Core;
   readonly journal: Journal;
@@ -76,6 +86,7 @@ export interface DriverOptions {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly storeFaults: StoreFaults;
+  readonly tables: TableChecks;
   readonly onFatal: (error: Error) => void;
   /** As `onFatal`, when it is the store that cannot be read: checked and mended, it can be opened again. */
   readonly onStoreFault: (error: Error) => void;
@@ -126,6 +137,7 @@ export class StorageNodeDriver implements ServerHandlers {
       this.#reply(id, this.#refuseForSpace(request.body));
       return;
     }
+    if (request.method === 'scrub' && request.body.start) this.#options.tables.checkSoon();
     this.#post({ kind: 'request', replyTo: id, request });
   };
 
@@ -138,6 +150,7 @@ export class StorageNodeDriver implements ServerHandlers {
     this.#isStopped = true;
     this.#events.length = 0;
     this.#ticker?.cancel();
+    this.#options.tables.stop();
   }
 
   #post(event: CoreEvent): void {
@@ -189,6 +202,9 @@ export class StorageNodeDriver implements ServerHandlers {
       case 'nodes':
         this.#options.learnNodes(effect.nodes);
         return;
+      case 'suspect-store':
+        this.#options.tables.checkSoon();
+        return;
       case 'fatal':
         this.fail(new TidemarkError(effect.code as ErrorCode, effect.message));
         return;
@@ -234,7 +250,7 @@ export class StorageNodeDriver implements ServerHandlers {
       const results = await Promise.all(queries.map((query) => this.#read(query)));
       this.#post({ kind: 'query-result', token, results });
     } catch (error) {
-      this.#end(() => this.#options.onStoreFault(error as Error));
+      this.failStore(error as Error);
     }
   }
 
@@ -245,7 +261,16 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   #reply(id: RequestId, reply: NodeReply): void {
-    this.#replies?.reply(id, reply.method === 'status' ? this.#withGauges(reply) : reply);
+    if (reply.method === 'status') this.#replies?.reply(id, this.#withGauges(reply));
+    else if (reply.method === 'scrub') this.#replies?.reply(id, this.#withTables(reply));
+    else this.#replies?.reply(id, reply);
+  }
+
+  #withTables({ body }: Extract<NodeReply, { method: 'scrub' }>): NodeReply {
+    const { checkedBytes, totalBytes, isRunning, findings } = this.#options.tables;
+    const running = body.running || (isRunning && body.startedMicros > 0);
+    const all = [...findings, ...body.findings];
+    return { method: 'scrub', body: { ...body, running, checkedBytes, totalBytes, findings: all } };
   }
 
   #withGauges(reply: Extract<NodeReply, { method: 'status' }>): NodeReply {
@@ -323,6 +348,10 @@ export class StorageNodeDriver implements ServerHandlers {
 
   fail(error: Error): void {
     this.#end(() => this.#options.onFatal(error));
+  }
+
+  failStore(error: Error): void {
+    this.#end(() => this.#options.onStoreFault(error));
   }
 
   #end(report: () => void): void {

@@ -119,6 +119,16 @@ export class TestDisk {
     this.write([{ type: 'del', key }]);
   }
 
+  /** What is read meanwhile lacks the entry; a crash knows nothing of it. */
+  hide(key: Uint8Array, meanwhile: () => void): void {
+    const value = this.current.get(text(key));
+    this.current.delete(text(key));
+    this.sortedKeys = null;
+    meanwhile();
+    if (value !== undefined && !this.current.has(text(key))) this.current.set(text(key), value);
+    this.sortedKeys = null;
+  }
+
   /** All that the store was given is durable. */
   sync(): void {
     for (const { ops } of this.batches) applyTo(this.synced, ops);

@@ -34,6 +34,8 @@ export const WIRE_METHODS: Readonly<
   exchangeMemory: { name: 'ExchangeMemory', isStream: false },
   findCommit: { name: 'FindCommit', isStream: false },
   pullPages: { name: 'PullPages', isStream: false },
+  digestPages: { name: 'DigestPages', isStream: false },
+  scrub: { name: 'Scrub', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

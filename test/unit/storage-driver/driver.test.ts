@@ -137,6 +137,14 @@ async function rig(
     timers: nodeTimers,
     logger: createLogger({ format: 'text', write: (line) => lines.push(line) }),
     storeFaults: { findings: [], doubts: [], settle: () => undefined },
+    tables: {
+      checkedBytes: 0,
+      totalBytes: 0,
+      isRunning: false,
+      findings: [],
+      checkSoon: () => undefined,
+      stop: () => undefined,
+    },
     onFatal: (error) => fatal.push(error),
     onStoreFault: (error) => storeFaults.push(error),
   });

@@ -20,6 +20,11 @@ function opened(limits: ConstructorParameters<typeof StorageCluster>[0] = {}) {
   return { cluster, volume, append };
 }
 
+/** As if the pages found damaged had been repaired: the tests put back themselves what they damaged. */
+function forgetDoubts(cluster: StorageCluster): void {
+  for (const segment of cluster.core(NODE)?.segments.all() ?? []) segment.doubts.clear();
+}
+
 describe('page reads', () => {
   test('say why not: BEHIND, CUT, GONE, unless pinned, BAD_REQUEST, TOO_LARGE', () => {
     const { cluster, volume, append } = opened();
@@ -199,8 +204,9 @@ describe('damage', () => {
     const read = (page: number) => {
       const reply = cluster.ask(NODE, 'readPages', volume.readPages([page], { lsn }));
       if (reply.refusal !== null) {
-        expect(['CORRUPT', 'WRONG_FORMAT']).toContain(reply.refusal.code);
+        expect(reply.refusal.code).toBe('CORRUPT');
         refused += 1;
+        forgetDoubts(cluster);
         return;
       }
       const expected = volume.replay({ volume: volume.volume, run: 0 as RunId, lsn }, page);
@@ -250,17 +256,20 @@ describe('damage', () => {
     for (const [key, value] of ones) {
       disk.delete(key);
       expect(code(1), `without the entry at ${parsePageKey(key).lsn}`).toBe('CORRUPT');
+      forgetDoubts(cluster);
       disk.put(key, value);
     }
     const [one, two] = [entries(1)[0], entries(2)[0]];
     if (one === undefined || two === undefined) throw new Error('no entries');
     disk.put(one[0], two[1]);
     expect(code(1)).toBe('CORRUPT');
+    forgetDoubts(cluster);
     disk.put(one[0], one[1]);
     expect(code(1)).toBe('served');
     // Without memory of the page's head the backlinks still tell of a hole in the middle.
     cluster.restart(NODE);
     cluster.pump();
+    forgetDoubts(cluster);
     const [middle] = ones[2] ?? [];
     disk.delete(middle as Uint8Array);
     expect(code(1)).toBe('CORRUPT');
