@@ -244,6 +244,8 @@ export const GUARD = {
   incarnation: 'node/incarnation',
   registerPrefix: 'register/',
   segmentPrefix: 'segment/',
+  /** What was accepted of a register here and is gone (registers.ts). */
+  lostPrefix: 'lost/',
   /** What is remembered of the other nodes: `peer/NODE`, `peer/NODE/ITEM`. */
   peerPrefix: 'peer/',
   /** Why this node may have forgotten something it had promised or acknowledged; gone when that is made good. */

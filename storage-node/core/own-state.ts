@@ -5,7 +5,6 @@
  * A segment is told to its PG's other members, a register to the bootstrap nodes; both may be more than remember it, never fewer.
  */
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
-import type { AcceptorState } from '../../src/register/acceptor.ts';
 import type { NodeContext } from './context.ts';
 import { type MemoryItem, itemName, sameItem } from './memory-items.ts';
 import type { Registers } from './registers.ts';
@@ -33,13 +32,6 @@ export function segmentItem(segment: Segment): Extract<MemoryItem, { kind: 'segm
   return { kind: 'segment', volume, pg, watermark, promised, installed: segment.installedEpoch };
 }
 
-export function registerItem(
-  key: string,
-  { promised, acceptedBallot, acceptedVersion }: AcceptorState,
-): Extract<MemoryItem, { kind: 'register' }> {
-  return { kind: 'register', key, promised, acceptedBallot, acceptedVersion };
-}
-
 export class OwnState {
   private readonly entries = new Map<string, Entry>();
   private changes = 0;
@@ -54,7 +46,7 @@ export class OwnState {
       // A base has promised and acknowledged nothing.
       if (segment.left?.isBase !== true) this.note(segmentItem(segment), segment);
     }
-    for (const [key, state] of registers.entries()) this.note(registerItem(key, state), null);
+    for (const item of registers.items()) this.note(item, null);
   }
 
   /** At most `maxItems`, the oldest changes first. */

@@ -22,7 +22,7 @@ import { GUARD } from './keys.ts';
 import { clampToRuns } from './manifests.ts';
 import { addSegment } from './membership.ts';
 import { type MemoryItem, exceeds, itemName, merged } from './memory-items.ts';
-import { registerItem, rememberersOf, segmentItem } from './own-state.ts';
+import { rememberersOf, segmentItem } from './own-state.ts';
 import { itemsOf } from './peer-memory.ts';
 import { refusal } from './refusals.ts';
 import type { Registers } from './registers.ts';
@@ -106,7 +106,8 @@ export class Recall {
 
   private judge(ctx: NodeContext): void {
     const ops: DurableOp[] = [];
-    const lapses = [...this.claims.values()].filter((claim) => isLapse(ctx, this.registers, claim));
+    const claims = [...this.claims.values()].map((claim) => standing(ctx, claim));
+    const lapses = claims.filter((claim) => isLapse(ctx, this.registers, claim));
     this.claims.clear();
     const known = this.isSettled ? incarnationCounter(ctx.incarnation) : this.lastCounter;
     const isOldImage = this.highestCounter > known;
@@ -132,24 +133,32 @@ function unsure(who: string): Refusal {
   return refusal('UNAVAILABLE', `${who} is asking its peers what it may have forgotten`);
 }
 
-/** Remembered, and not known here. What a manifest has cut meanwhile was not forgotten. */
-function isLapse(ctx: NodeContext, registers: Registers, claim: MemoryItem): boolean {
-  if (claim.kind === 'register') return exceeds(claim, registerItem(claim.key, registers.get(claim.key)));
+/** What of a claim still stands: what a manifest has cut, or what left this node, was not forgotten. */
+function standing(ctx: NodeContext, claim: MemoryItem): MemoryItem {
+  if (claim.kind === 'register') return claim;
   const { volume, pg } = claim;
   const segment = ctx.segments.known(volume, pg);
-  if (segment === null) {
-    return exceeds(claim, { ...claim, watermark: NO_LSN, promised: NO_EPOCH, installed: null });
-  }
+  if (segment === null) return claim;
+  // One that left, or came back and is not whole yet, vouches for nothing but its promise.
+  if (!segment.isInForce || !segment.isHydrated) return { ...claim, watermark: NO_LSN, installed: null };
   const runs = segment.manifest?.value.runs;
-  const watermark = runs === undefined ? claim.watermark : clampToRuns(runs, pg, claim.watermark);
-  // One that left, or came back and is not whole yet, has no manifest to forget.
-  const installed = segment.isInForce && segment.isHydrated ? claim.installed : null;
-  return exceeds({ ...claim, watermark, installed }, segmentItem(segment));
+  return runs === undefined ? claim : { ...claim, watermark: clampToRuns(runs, pg, claim.watermark) };
+}
+
+/** Remembered, and not known here. */
+function isLapse(ctx: NodeContext, registers: Registers, claim: MemoryItem): boolean {
+  if (claim.kind === 'register') return exceeds(claim, registers.itemOf(claim.key));
+  const segment = ctx.segments.known(claim.volume, claim.pg);
+  const own =
+    segment === null
+      ? { ...claim, watermark: NO_LSN, promised: NO_EPOCH, installed: null }
+      : segmentItem(segment);
+  return exceeds(claim, own);
 }
 
 /** Raises to what is remembered. Values and records come from the others, by the repair of what is in doubt. */
 function makeGood(ctx: NodeContext, registers: Registers, lapse: MemoryItem): DurableOp[] {
-  if (lapse.kind === 'register') return registers.recall(lapse.key, lapse.promised);
+  if (lapse.kind === 'register') return registers.recall(lapse);
   const { volume, pg } = lapse;
   return (ctx.segments.known(volume, pg) ?? addSegment(ctx, volume, pg)).recall(lapse);
 }

@@ -87,9 +87,9 @@ function whyInDoubt({ damaged, findings, guard }: JournalRecovery, areRegistersR
 function loadRegisters(registers: Registers, recovery: JournalRecovery): boolean {
   let areRead = true;
   for (const [key, value] of recovery.guard) {
-    if (!key.startsWith(GUARD.registerPrefix)) continue;
     try {
-      registers.load(key.slice(GUARD.registerPrefix.length), value);
+      if (key.startsWith(GUARD.registerPrefix)) registers.load(key.slice(GUARD.registerPrefix.length), value);
+      if (key.startsWith(GUARD.lostPrefix)) registers.loadLost(key.slice(GUARD.lostPrefix.length), value);
     } catch (error) {
       if (!isTidemarkError(error)) throw error;
       areRead = false;

@@ -6,6 +6,9 @@
  * alone cannot break them, and what was decided with its vote is held by three of the other five, of which any three that answer include
  * one. Nodes that are under repair themselves refuse and do not count, so that several forgetful ones cannot vouch for each other.
  *
+ * A peer that lost what it had accepted of one register (registers.ts) tells its promise alone. It counts as answering: since it abstains itself until
+ * something newer comes, any four that vote still include a holder.
+ *
  * The same nodes tell which segments this one has, which it may have forgotten too (discovery.ts): a segment was installed on four, so any
  * three of the other five include one that knows it.
  */
@@ -83,7 +86,13 @@ function* adoptFrom(
     for (const key of keys) {
       const body = { clusterId: ctx.clusterId, key, ballot: NO_EPOCH };
       const answer = yield* callPeer(peer, { method: 'registerPrepare', body });
-      if (answer.method !== 'registerPrepare' || answer.body.refusal !== null) return false;
+      if (answer.method !== 'registerPrepare') return false;
+      const { refusal } = answer.body;
+      if (refusal?.code === 'QUARANTINED' && refusal.promised !== null) {
+        ops.push(...registers.recall({ ...registers.itemOf(key), promised: refusal.promised }));
+        continue;
+      }
+      if (refusal !== null) return false;
       const { promisedBallot, acceptedBallot, acceptedVersion, acceptedValue } = answer.body;
       ops.push(
         ...registers.merge(key, {

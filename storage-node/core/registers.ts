@@ -25,6 +25,7 @@ import type { ClusterValue } from '../../src/register/values.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
 import { GUARD } from './keys.ts';
+import type { MemoryItem } from './memory-items.ts';
 import { refusal, refuse } from './refusals.ts';
 import { encodeText } from './values.ts';
 
@@ -33,13 +34,26 @@ const KEY_FORM = /^(cluster|(name|manifest|retention)\/[0-9A-Za-z_-]{1,64})$/;
 /** A register's value travels in one message. */
 const MAX_VALUE_BYTES = 900 * 1024;
 
+type LostValue = Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion'>;
+type RegisterItem = Extract<MemoryItem, { kind: 'register' }>;
+
 export class Registers {
   private readonly states = new Map<string, AcceptorState>();
+  /**
+   * What was accepted here and is gone, by what the peers remember, until as much is accepted again. The value may be known to nobody else
+   * yet, and still be counted by its proposer: the acceptor tells nobody that it holds less.
+   */
+  private readonly lost = new Map<string, LostValue>();
   /** False after damage, until repaired. */
   isTrusted = true;
 
   load(key: string, value: Uint8Array): void {
     this.states.set(key, decodeAcceptor(value));
+  }
+
+  loadLost(key: string, value: Uint8Array): void {
+    const { promised, acceptedBallot, acceptedVersion } = decodeAcceptor(value);
+    this.lost.set(key, { acceptedBallot: acceptedBallot ?? promised, acceptedVersion });
   }
 
   get(key: string): AcceptorState {
@@ -50,8 +64,20 @@ export class Registers {
     return [...this.states.keys()].filter((key) => key.startsWith(prefix)).sort();
   }
 
-  entries(): IterableIterator<[string, AcceptorState]> {
-    return this.states.entries();
+  /** What was accepted here and is gone; null: nothing. */
+  lostOf(key: string): LostValue | null {
+    return this.lost.get(key) ?? null;
+  }
+
+  /** Everything that it answers for. */
+  itemOf(key: string): RegisterItem {
+    const { promised, ...accepted } = this.get(key);
+    const { acceptedBallot, acceptedVersion } = this.lost.get(key) ?? accepted;
+    return { kind: 'register', key, promised, acceptedBallot, acceptedVersion };
+  }
+
+  *items(): Generator<RegisterItem> {
+    for (const key of this.states.keys()) yield this.itemOf(key);
   }
 
   get size(): number {
@@ -62,13 +88,24 @@ export class Registers {
   put(key: string, state: AcceptorState): DurableOp[] {
     if (this.states.get(key) === state || (state === EMPTY_ACCEPTOR && !this.states.has(key))) return [];
     this.states.set(key, state);
-    return [{ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) }];
+    const ops: DurableOp[] = [];
+    ops.push({ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) });
+    const lost = this.lost.get(key);
+    if (lost !== undefined && compareAccepted(state, lost) >= 0) {
+      this.lost.delete(key);
+      ops.push({ kind: 'guard', key: `${GUARD.lostPrefix}${key}`, value: null });
+    }
+    return ops;
   }
 
-  /** A promise that the peers remember, and this node had forgotten. */
-  recall(key: string, promised: AcceptorState['promised']): DurableOp[] {
+  /** What the peers remember of this acceptor, and it had forgotten: the promise is in force again, the value is missed. */
+  recall({ key, promised, acceptedBallot, acceptedVersion }: RegisterItem): DurableOp[] {
     const own = this.get(key);
-    return compareEpochs(promised, own.promised) > 0 ? this.put(key, { ...own, promised }) : [];
+    const ops = compareEpochs(promised, own.promised) > 0 ? this.put(key, { ...own, promised }) : [];
+    if (acceptedBallot === null || compareAccepted({ acceptedBallot, acceptedVersion }, own) <= 0) return ops;
+    const value = encodeAcceptor({ promised, acceptedBallot, acceptedVersion, value: new Uint8Array(0) });
+    this.lost.set(key, { acceptedBallot, acceptedVersion });
+    return [...ops, { kind: 'guard', key: `${GUARD.lostPrefix}${key}`, value }];
   }
 
   /** Takes over what a peer holds, if it is more. */
@@ -95,6 +132,10 @@ export function onRegisterPrepare(
   const fault = whyNot(ctx, registers, body.key);
   if (fault !== null) {
     ctx.reply(to, refuse({ method: 'registerPrepare', body }, fault, ctx));
+    return;
+  }
+  if (registers.lostOf(body.key) !== null) {
+    ctx.reply(to, refuse({ method: 'registerPrepare', body }, lostValue(registers, body.key), ctx));
     return;
   }
   const { state, reply } = prepare(registers.get(body.key), body.ballot);
@@ -128,6 +169,14 @@ export function onRegisterAccept(
       refuseWith(refusal('WRONG_CLUSTER', `this node belongs to cluster ${ctx.clusterId}`));
       return;
     }
+  }
+  const lost = registers.lostOf(body.key);
+  if (
+    lost !== null &&
+    compareAccepted({ acceptedBallot: body.ballot, acceptedVersion: body.version }, lost) < 0
+  ) {
+    refuseWith(lostValue(registers, body.key));
+    return;
   }
   const { state, reply } = accept(registers.get(body.key), body);
   const ops = registers.put(body.key, state);
@@ -183,6 +232,12 @@ function whyNoVote(ctx: NodeContext, registers: Registers): Refusal | null {
       );
 }
 
+/** Names the promise, which stands: others that repair theirs learn it so. */
+function lostValue(registers: Registers, key: string): Refusal {
+  const message = `what was accepted here of register ${key} is lost; a newer value ends that`;
+  return refusal('QUARANTINED', message, registers.get(key).promised);
+}
+
 /** null: not a cluster value, or none. */
 export function clusterIdOf(value: Uint8Array): string | null {
   return clusterOf(value)?.clusterId ?? null;
@@ -197,10 +252,7 @@ function clusterOf(value: Uint8Array): ClusterValue | null {
   }
 }
 
-function compareAccepted(
-  a: Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion'>,
-  b: Pick<AcceptorState, 'acceptedBallot' | 'acceptedVersion'>,
-): number {
+function compareAccepted(a: LostValue, b: LostValue): number {
   if (a.acceptedBallot === null || b.acceptedBallot === null) {
     return (a.acceptedBallot === null ? 0 : 1) - (b.acceptedBallot === null ? 0 : 1);
   }

@@ -298,10 +298,9 @@ export class Segment {
 
   /** What the peers remember of this segment, and it had forgotten: in force again at once. */
   recall({ promised, watermark }: { readonly promised: Epoch; readonly watermark: Lsn }): DurableOp[] {
-    const runs = this.manifest?.value.runs;
-    const admitted = runs === undefined ? watermark : clampToRuns(runs, this.pg, watermark);
-    this.watermark = Math.max(this.watermark, admitted) as Lsn;
     const ops = compareEpochs(promised, this.promised) > 0 ? this.promise(promised) : [];
+    if (watermark <= this.watermark) return ops;
+    this.watermark = watermark;
     return [...ops, this.marks()];
   }
 

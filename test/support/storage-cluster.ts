@@ -75,6 +75,8 @@ const MAX_TASKS = 200_000;
 
 export class StorageCluster {
   readonly logs: LogLine[] = [];
+  /** Calls between nodes so far, by method. */
+  readonly callCounts = new Map<string, number>();
   nowMs = 1_000;
   /** Nodes that persists of are held up: journal writes neither finish nor fail. */
   readonly stalledDisks = new Set<NodeId>();
@@ -224,10 +226,14 @@ export class StorageCluster {
 
   /** Starts a node on an empty disk: everything it had is lost. */
   wipe(nodeId: NodeId): void {
-    const node = this.node(nodeId);
+    this.putBack(nodeId, new TestDisk(this.options.ringEntries));
+  }
+
+  /** Crashes the node and starts it on an old image of its disk. */
+  putBack(nodeId: NodeId, image: TestDisk): void {
     this.crash(nodeId);
-    node.disk = new TestDisk(this.options.ringEntries);
-    this.boot(node, NO_DAMAGE);
+    this.node(nodeId).disk = image.copy();
+    this.restart(nodeId);
   }
 
   private node(nodeId: NodeId): TestStorageNode {
@@ -315,6 +321,7 @@ export class StorageCluster {
 
   private callPeer(node: TestStorageNode, effect: Extract<CoreEffect, { kind: 'call' }>): void {
     const { token, peer, request } = effect;
+    this.callCounts.set(request.method, (this.callCounts.get(request.method) ?? 0) + 1);
     const fail = () => {
       this.task(node, 'deliver', () =>
         this.step(node, { kind: 'peer-failed', token, message: 'not reached' }),

@@ -44,6 +44,18 @@ export class TestDisk {
     this.ringEntries = ringEntries;
   }
 
+  /** The disk as it is, as an image that can be put back. */
+  copy(): TestDisk {
+    const copy = new TestDisk(this.ringEntries);
+    copy.batches = [...this.batches];
+    for (const [key, value] of this.synced) copy.synced.set(key, value);
+    copy.current = new Map(this.current);
+    for (const [key, value] of this.checkpoint) copy.checkpoint.set(key, value);
+    copy.ring = [...this.ring];
+    copy.durable = this.durable;
+    return copy;
+  }
+
   persist(effect: Persist): void {
     this.ring.push({ ops: effect.ops });
     const ops = effect.ops.filter((op): op is HomeOp => op.kind === 'home').map(kvOf);

@@ -21,6 +21,8 @@ export interface MayhemGoals {
   readonly kills: number;
   readonly powerCuts: number;
   readonly roundMs?: number;
+  /** At most. */
+  readonly rounds?: number;
 }
 
 export async function runMayhem(context: CommandContext, goals: MayhemGoals): Promise<Report> {
@@ -34,8 +36,8 @@ export async function runMayhem(context: CommandContext, goals: MayhemGoals): Pr
     const done = totals(trials);
     const missingKills = goals.kills - done.kills;
     const missingCuts = powerCuts - done.powerCuts;
-    if ((missingKills <= 0 && missingCuts <= 0) || trials.some(({ violations }) => violations.length > 0))
-      break;
+    const isEnough = (missingKills <= 0 && missingCuts <= 0) || trials.length === goals.rounds;
+    if (isEnough || trials.some(({ violations }) => violations.length > 0)) break;
     const isPowered = missingCuts > 0 && (missingKills <= 0 || trials.length % 2 === 1);
     const trial = await round(context, seed, isPowered, {
       ...goals,

@@ -96,7 +96,7 @@ abstract class WorkloadClient {
       if (outcome !== 'unknown') noted.at(connection.lsn);
     }
     if (outcome === 'ok') this.acknowledged += 1;
-    else countCode(`${outcome} ${code}`);
+    else countCode(`${outcome} ${code === '' ? 'ROLLBACK' : code}`);
     if (code === '' || code === 'SQLITE_CONSTRAINT' || code === 'SQLITE_BUSY') return;
     this.#turn += 1;
     await sleep(20 + this.options.random.below(100));

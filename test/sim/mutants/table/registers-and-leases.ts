@@ -20,8 +20,8 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     edits: [
       {
         file: NODE_REGISTERS,
-        find: "return [{ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) }];",
-        replace: 'return [];',
+        find: "ops.push({ kind: 'guard', key: `${GUARD.registerPrefix}${key}`, value: encodeAcceptor(state) });",
+        replace: '',
       },
     ],
   },
