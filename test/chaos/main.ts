@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { runZones } from './commands/az.ts';
 import { runDisks } from './commands/disks.ts';
 import { runMayhem } from './commands/mayhem.ts';
+import { runMembers } from './commands/members.ts';
 import { runNetwork } from './commands/network.ts';
 import { runRollbacks } from './commands/rollback.ts';
 import { runSlow } from './commands/slow.ts';
@@ -41,6 +42,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'network --rounds N',
     does: 'cables pulled and ways cut, one direction or both',
     run: (context, { rounds }) => runNetwork(context, rounds ?? 8),
+  },
+  members: {
+    usage: 'members --rounds N',
+    does: 'storage nodes replaced and emptied under load and kills',
+    run: (context, { rounds }) => runMembers(context, rounds ?? 7),
   },
   rollback: {
     usage: 'rollback --rounds N',

@@ -39,6 +39,8 @@ export async function tidemark(...args: string[]): Promise<CommandEnd> {
     return { isDone: true, said: stdout.trim() };
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
-    return { isDone: false, said: (stderr || message).trim() };
+    // Above its last words stand those of its progress.
+    const said = (stderr || message).trim();
+    return { isDone: false, said: said.slice(Math.max(0, said.lastIndexOf('Error: '))) };
   }
 }
