@@ -43,6 +43,8 @@ export class Recall {
   private readonly asked = new Set<NodeId>();
   /** What the peers remember, until it is settled. */
   private claims = new Map<string, MemoryItem>();
+  /** What of it was found to be forgotten in this life. */
+  private readonly found = new Map<string, MemoryItem>();
   private startedAtMs = 0;
   /** As the guard has it. */
   private lastCounter = 0;
@@ -107,7 +109,7 @@ export class Recall {
   private judge(ctx: NodeContext): void {
     const ops: DurableOp[] = [];
     const claims = [...this.claims.values()].map((claim) => standing(ctx, claim));
-    const lapses = claims.filter((claim) => isLapse(ctx, this.registers, claim));
+    const lapses = claims.filter((claim) => isLapse(ctx, this.registers, claim) && this.isNews(claim));
     this.claims.clear();
     const known = this.isSettled ? incarnationCounter(ctx.incarnation) : this.lastCounter;
     const isOldImage = this.highestCounter > known;
@@ -119,6 +121,15 @@ export class Recall {
     }
     if (!this.isSettled || isOldImage) ops.push(this.takeIncarnation(ctx));
     ctx.persist(ops, []);
+  }
+
+  /** What was found to be forgotten is being made good; that the peers still say so until then is no reason to begin anew. */
+  private isNews(claim: MemoryItem): boolean {
+    const name = itemName(claim);
+    const found = this.found.get(name);
+    if (found !== undefined && !exceeds(claim, found)) return false;
+    this.found.set(name, merged(found, claim));
+    return true;
   }
 
   private takeIncarnation(ctx: NodeContext): DurableOp {

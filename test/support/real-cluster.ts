@@ -72,7 +72,12 @@ export class RealCluster {
   }
 
   url(compute = 'compute-1'): string {
-    return `http://${this.#addressOf(compute)}`;
+    return `http://${this.addressOf(compute)}`;
+  }
+
+  /** host:port. */
+  addressOf(name: string): string {
+    return `${this.#placeOf(name).host ?? LOOPBACK}:${this.#port(name)}`;
   }
 
   /** Of a storage node. */
@@ -98,14 +103,14 @@ export class RealCluster {
 
   /** NODE=AZ@HOST:PORT. */
   listEntry(name: StorageNodeName): string {
-    return `${name}=${azOf(name)}@${this.#addressOf(name)}`;
+    return `${name}=${azOf(name)}@${this.addressOf(name)}`;
   }
 
   async startStorage(name: StorageNodeName): Promise<void> {
     await this.#spawn(name, 'storage-node', {
       TIDEMARK_NODE_ID: name,
       TIDEMARK_AZ: azOf(name),
-      TIDEMARK_LISTEN: this.#addressOf(name),
+      TIDEMARK_LISTEN: this.addressOf(name),
       TIDEMARK_DATA_DIR: this.dataDirectory(name),
     });
   }
@@ -188,10 +193,6 @@ export class RealCluster {
 
   #placeOf(name: string): Place {
     return this.#options.placeOf?.(name) ?? {};
-  }
-
-  #addressOf(name: string): string {
-    return `${this.#placeOf(name).host ?? LOOPBACK}:${this.#port(name)}`;
   }
 
   #port(name: string): number {

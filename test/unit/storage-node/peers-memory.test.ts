@@ -143,6 +143,23 @@ describe('a node put back to an old image of its disk', () => {
     expect(cluster.core(A)?.isIntact).toBe(true);
   });
 
+  test('is found out once: that its peers say so until it is whole is no new reason', () => {
+    const { cluster, volume, segment } = opened();
+    const image = cluster.disk(A).copy();
+    volume.takeOver('w2');
+    for (const node of cluster.nodeIds) cluster.call(node, 'fence', volume.fence());
+    for (const node of cluster.nodeIds) cluster.call(node, 'install', volume.install());
+    cluster.advance(TOLD_MS);
+    // A take-over that went no further keeps it from the new manifest: everybody hears that it knows the old one.
+    for (const node of cluster.nodeIds) cluster.ask(node, 'fence', volume.fence(0, epoch(9)));
+    cluster.advance(TOLD_MS);
+    cluster.putBack(A, image);
+    cluster.advance(6_000);
+    expect(segment(A).installedEpoch?.number).toBe(1);
+    const found = cluster.logs.filter(({ message }) => message.includes('may have forgotten'));
+    expect(found).toHaveLength(1);
+  });
+
   test('is found out with another one at the same time', () => {
     const { cluster, volume, append, segment, accept, peek } = opened();
     const images = [A, B].map((node) => cluster.disk(node).copy());
