@@ -6,6 +6,7 @@
 import { type Epoch, NO_EPOCH, compareEpochs } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, type PgIndex } from '../../src/log/lsn.ts';
 import { incarnationCounter } from '../../src/log/incarnation.ts';
+import type { AppendRequest } from '../../src/messages/messages.ts';
 import { encodeCluster } from '../../src/register/codec.ts';
 import { clampToRuns } from '../../storage-node/core/manifests.ts';
 import { SeededRandom } from './seeded-random.ts';
@@ -91,10 +92,17 @@ export class ForgetfulLife {
     const share = this.random.pick([1, 1, 0.8, 0.4]);
     for (const node of this.cluster.nodeIds) {
       if (!this.random.chance(share)) continue;
-      const reply = this.cluster.call(node, 'append', request);
-      if (reply === null || reply.refusal !== null) continue;
-      this.noteScl(node, reply.scl, 'acknowledged an append');
+      this.send(node, request);
     }
+  }
+
+  /** The answer may be held for a lease term. */
+  private send(node: NodeId, request: AppendRequest): void {
+    const owed = this.toldBy(node).scl;
+    this.cluster.send(node, 'append', request, (reply) => {
+      if (reply.refusal === null) this.noteScl(node, reply.scl, 'acknowledged an append', owed);
+    });
+    this.cluster.pump();
   }
 
   private vote(): void {
@@ -186,16 +194,24 @@ export class ForgetfulLife {
   /** One or two, while the other four are whole: up all along, or starting at the same time. */
   private forget(): void {
     this.heal();
+    if (this.random.chance(0.4)) this.takeImages();
     if (this.random.chance(0.5)) this.append();
     if (this.random.chance(0.5)) this.vote();
+    if (this.random.chance(0.5)) this.settle();
     const nodes = new Set([this.anyNode(), ...(this.random.chance(0.5) ? [this.anyNode()] : [])]);
     const others = this.random.chance(0.3) ? this.cluster.nodeIds.filter((node) => !nodes.has(node)) : [];
     for (const node of [...nodes, ...others]) this.cluster.crash(node);
     for (const node of others) this.cluster.restart(node, { chance: () => this.random.next() });
+    const isLonely = this.random.chance(0.3);
+    for (const node of isLonely ? nodes : []) this.isolate(node);
     for (const node of nodes) this.putBack(node);
     for (const node of nodes) this.surprise(node);
+    if (isLonely) this.cluster.advance(400);
+    this.cluster.heal();
     this.cluster.pump();
+    if (isLonely) this.cluster.advance(400);
     for (const node of nodes) this.look(node);
+    if (this.random.chance(0.5)) this.append();
     if (this.random.chance(0.3)) for (const node of nodes) this.restartInDoubt(node);
     if (this.random.chance(0.5)) this.vote();
     if (this.random.chance(0.5)) this.takeOver();
@@ -209,6 +225,10 @@ export class ForgetfulLife {
     if (image === undefined) this.cluster.wipe(node);
     else this.cluster.putBack(node, image);
     this.lapses += 1;
+  }
+
+  private isolate(node: NodeId): void {
+    for (const other of this.cluster.nodeIds) if (other !== node) this.cluster.cut(node, other);
   }
 
   /** Asks while it starts: nothing may slip through before its peers have spoken. */
@@ -286,8 +306,7 @@ export class ForgetfulLife {
     const { epoch, log, headRun } = this.volume;
     const rest = log.filter(({ record, run }) => run === headRun && record.lsn > this.vdl);
     if (rest.length === 0) return;
-    const reply = this.cluster.call(node, 'append', this.volume.append(rest, { epoch }));
-    if (reply !== null && reply.refusal === null) this.noteScl(node, reply.scl, 'acknowledged an append');
+    this.send(node, this.volume.append(rest, { epoch }));
   }
 
   /** All have heard of everything. */
@@ -298,11 +317,11 @@ export class ForgetfulLife {
     this.known = new Map([...this.told].map(([node, told]) => [node, copyOf(told)]));
   }
 
-  private noteScl(node: NodeId, scl: Lsn, what: string): void {
+  private noteScl(node: NodeId, scl: Lsn, what: string, before: Lsn = this.toldBy(node).scl): void {
     const told = this.toldBy(node);
-    const owed = clampToRuns(this.volume.runs, 0 as PgIndex, told.scl);
-    if (scl < owed) this.fault(node, `${what} with SCL ${scl} after ${told.scl}`);
-    told.scl = Math.max(owed, scl) as Lsn;
+    const clamped = (lsn: Lsn) => clampToRuns(this.volume.runs, 0 as PgIndex, lsn);
+    if (clamped(scl) < clamped(before)) this.fault(node, `${what} with SCL ${scl} after ${before}`);
+    told.scl = Math.max(clamped(told.scl), clamped(scl)) as Lsn;
   }
 
   /** The VDL: what four have acknowledged at some time. */

@@ -19,9 +19,10 @@ export interface Edit {
  * - pages: storage cores under random timelines, with backtracks, pins and collection (arenas/pages.ts).
  * - engine: the SQL engine against plain SQLite, over a volume that hardens late (arenas/engine.ts).
  * - output: what a program gives out, and when (arenas/output.ts).
+ * - memory: storage nodes whose disks go back in time (arenas/memory.ts).
  * - codec: bytes of records and values, moved and flipped (arenas/codec.ts).
  */
-export type ArenaName = 'cluster' | 'pages' | 'engine' | 'output' | 'codec';
+export type ArenaName = 'cluster' | 'pages' | 'engine' | 'output' | 'memory' | 'codec';
 
 export interface Mutant {
   readonly name: string;

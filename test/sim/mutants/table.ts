@@ -1,5 +1,6 @@
 /** Every mutant, kept for ever: a rule once proven stays proven. */
 import type { Mutant } from './mutant.ts';
+import { PEERS_MEMORY } from './table/peers-memory.ts';
 import { READS_AND_HISTORY } from './table/reads-and-history.ts';
 import { REGISTERS_AND_LEASES } from './table/registers-and-leases.ts';
 import { STORAGE } from './table/storage.ts';
@@ -11,5 +12,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...TAKE_OVER_MUTANTS,
   ...REGISTERS_AND_LEASES,
   ...STORAGE,
+  ...PEERS_MEMORY,
   ...READS_AND_HISTORY,
 ];

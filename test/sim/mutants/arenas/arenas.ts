@@ -12,6 +12,8 @@ export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unk
       return (await import('./output.ts')).output;
     case 'codec':
       return (await import('./codec.ts')).codec;
+    case 'memory':
+      return (await import('./memory.ts')).memory;
     case 'cluster':
       return (await import('./cluster.ts')).cluster(hint);
   }
