@@ -4,6 +4,7 @@
  *     -- --seeds N [--from S] [--json FILE] [--workers W]     many seeds
  *     -- --seed S [--trace]                                   one, with all that happens in it
  *     -- determinism --seeds N [--from S]                     each seed in two processes: the same events
+ *     -- … --more KIND=TIMES,…                                draws those faults so many times as often
  *     -- coverage [--seeds N] [--from S]                      how often each kind of fault struck
  *     -- mutants [--only NAME…] [--sample N] [--seeds 200]    rules taken out, one by one (mutants/run.ts)
  */
@@ -13,6 +14,7 @@ import { formatCoverage, formatFailure, formatSummary, type Totals, totalsOf } f
 import { SeedPool } from './cli/seed-pool.ts';
 import { inMacrotask } from './cli/macrotask.ts';
 import { minimise } from './cli/minimise.ts';
+import { FAULT_KINDS, type FaultWeights } from './faults/plan.ts';
 import { runMutants } from './mutants/run.ts';
 import { runSeed, type SeedResult } from './run-seed.ts';
 import { LastLines } from './world/world.ts';
@@ -28,6 +30,7 @@ interface Options {
   readonly from: number;
   readonly workers: number;
   readonly json: string | null;
+  readonly weights: FaultWeights;
 }
 
 async function main(args: readonly string[]): Promise<boolean> {
@@ -42,6 +45,7 @@ async function main(args: readonly string[]): Promise<boolean> {
       trace: { type: 'boolean' },
       json: { type: 'string' },
       workers: { type: 'string' },
+      more: { type: 'string' },
     },
   });
   const [mode = 'run'] = positionals;
@@ -50,8 +54,9 @@ async function main(args: readonly string[]): Promise<boolean> {
     from: numberOf(values.from, 1),
     workers: numberOf(values.workers, DEFAULT_WORKERS),
     json: values.json ?? null,
+    weights: weightsOf(values.more),
   };
-  if (values.seed !== undefined) return one(numberOf(values.seed, 1), values.trace === true);
+  if (values.seed !== undefined) return one(numberOf(values.seed, 1), values.trace === true, options.weights);
   switch (mode) {
     case 'run':
       return many(options, false);
@@ -66,7 +71,7 @@ async function main(args: readonly string[]): Promise<boolean> {
 
 async function many(options: Options, isCoverage: boolean): Promise<boolean> {
   const startedMs = performance.now();
-  const pool = new SeedPool(options.workers);
+  const pool = new SeedPool(options.workers, options.weights);
   const results: SeedResult[] = [];
   const failed: SeedResult[] = [];
   try {
@@ -82,7 +87,7 @@ async function many(options: Options, isCoverage: boolean): Promise<boolean> {
     pool.close();
   }
   failed.sort((a, b) => a.seed - b.seed);
-  for (const { seed } of failed.slice(0, MAX_TOLD)) console.log(await explain(seed));
+  for (const { seed } of failed.slice(0, MAX_TOLD)) console.log(await explain(seed, options.weights));
   const totals = totalsOf(results, performance.now() - startedMs);
   if (isCoverage) console.log(formatCoverage(totals));
   finish(options, totals, { failed });
@@ -97,7 +102,7 @@ async function twice(options: Options): Promise<boolean> {
   const different: number[] = [];
   const results: SeedResult[] = [];
   for (let round = 0; round < 2; round += 1) {
-    const pool = new SeedPool(1);
+    const pool = new SeedPool(1, options.weights);
     await pool.run(seeds, (result) => {
       results.push(result);
       const print = `${result.hash} ${result.events} ${result.virtualMs} ${result.acknowledged}`;
@@ -112,15 +117,16 @@ async function twice(options: Options): Promise<boolean> {
   return different.length === 0;
 }
 
-async function one(seed: number, isTraced: boolean): Promise<boolean> {
+async function one(seed: number, isTraced: boolean, weights: FaultWeights): Promise<boolean> {
   if (!isTraced) {
-    const result = await inMacrotask(() => runSeed(seed));
-    if (result.violation !== null) console.log(await explain(seed));
+    const result = await inMacrotask(() => runSeed(seed, { weights }));
+    if (result.violation !== null) console.log(await explain(seed, weights));
     console.log(formatSummary(totalsOf([result], 0)));
     return result.violation === null;
   }
   const result = await inMacrotask(() =>
     runSeed(seed, {
+      weights,
       trace: ({ atMs, who, text }) =>
         console.log(`${atMs.toFixed(3).padStart(10)} ${who.padEnd(10)} ${text}`),
     }),
@@ -131,11 +137,11 @@ async function one(seed: number, isTraced: boolean): Promise<boolean> {
 }
 
 /** The failure again, with as few faults as still bring it about, and what happened last. */
-async function explain(seed: number): Promise<string> {
-  const least = await minimise(seed);
+async function explain(seed: number, weights: FaultWeights): Promise<string> {
+  const least = await minimise(seed, weights);
   const lines = new LastLines();
   const result = await inMacrotask(() =>
-    runSeed(seed, { without: least.without, trace: (line) => lines.take(line) }),
+    runSeed(seed, { weights, without: least.without, trace: (line) => lines.take(line) }),
   );
   return formatFailure(result, least.without, lines);
 }
@@ -154,6 +160,17 @@ function numberOf(text: string | undefined, otherwise: number): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 0) throw new Error(`not a number: ${text}`);
   return value;
+}
+
+function weightsOf(text: string | undefined): FaultWeights {
+  const pairs = (text ?? '').split(',').filter((pair) => pair !== '');
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [kind = '', times] = pair.split('=');
+      if (!FAULT_KINDS.some(({ name }) => name === kind)) throw new Error(`there is no fault '${kind}'`);
+      return [kind, numberOf(times, 10)];
+    }),
+  );
 }
 
 function firstLine(text: string): string {

@@ -1,4 +1,5 @@
 /** Leaves out faults, one after another, as long as the run still fails in the same way. */
+import type { FaultWeights } from '../faults/plan.ts';
 import { runSeed } from '../run-seed.ts';
 import { inMacrotask } from './macrotask.ts';
 
@@ -7,12 +8,12 @@ export interface Minimised {
   readonly without: ReadonlySet<number>;
 }
 
-export async function minimise(seed: number): Promise<Minimised> {
-  const first = await inMacrotask(() => runSeed(seed));
+export async function minimise(seed: number, weights: FaultWeights): Promise<Minimised> {
+  const first = await inMacrotask(() => runSeed(seed, { weights }));
   let without = new Set<number>();
   for (const { index } of first.plan) {
     const fewer = new Set(without).add(index);
-    const result = await inMacrotask(() => runSeed(seed, { without: fewer }));
+    const result = await inMacrotask(() => runSeed(seed, { weights, without: fewer }));
     if (result.violation?.rule === first.violation?.rule) without = fewer;
   }
   return { without };

@@ -1,5 +1,6 @@
 /** Worker processes that run seeds, each one at a time. A worker that dies is a failure of the seed it ran. */
 import { type ChildProcess, fork } from 'node:child_process';
+import type { FaultWeights } from '../faults/plan.ts';
 import type { SeedResult } from '../run-seed.ts';
 
 const WORKER = new URL('./seed-worker.js', import.meta.url);
@@ -7,8 +8,8 @@ const WORKER = new URL('./seed-worker.js', import.meta.url);
 export class SeedPool {
   readonly #workers: ChildProcess[];
 
-  constructor(workers: number) {
-    this.#workers = Array.from({ length: workers }, () => fork(WORKER));
+  constructor(workers: number, weights: FaultWeights) {
+    this.#workers = Array.from({ length: workers }, () => fork(WORKER, [JSON.stringify(weights)]));
   }
 
   async run(seeds: readonly number[], onResult: (result: SeedResult) => void): Promise<void> {

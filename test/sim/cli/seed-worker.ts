@@ -1,6 +1,9 @@
 /** One of the processes of seed-pool.ts: a seed comes in, its result goes out. */
+import type { FaultWeights } from '../faults/plan.ts';
 import { runSeed } from '../run-seed.ts';
 
+const weights = JSON.parse(process.argv[2] ?? '{}') as FaultWeights;
+
 process.on('message', (seed) => {
-  setImmediate(() => process.send?.(runSeed(seed as number)));
+  setImmediate(() => process.send?.(runSeed(seed as number, { weights })));
 });
