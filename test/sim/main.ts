@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { formatCoverage, formatFailure, formatSummary, type Totals, totalsOf } from './cli/report.ts';
 import { SeedPool } from './cli/seed-pool.ts';
 import { inMacrotask } from './cli/macrotask.ts';
-import { minimise } from './cli/minimise.ts';
+import { biasOf, minimise } from './cli/minimise.ts';
 import { FAULT_KINDS, type FaultWeights } from './faults/plan.ts';
 import { runMutants } from './mutants/run.ts';
 import { runSeed, type SeedResult } from './run-seed.ts';
@@ -30,7 +30,7 @@ interface Options {
   readonly from: number;
   readonly workers: number;
   readonly json: string | null;
-  readonly weights: FaultWeights;
+  readonly weights: FaultWeights | null;
 }
 
 async function main(args: readonly string[]): Promise<boolean> {
@@ -117,16 +117,16 @@ async function twice(options: Options): Promise<boolean> {
   return different.length === 0;
 }
 
-async function one(seed: number, isTraced: boolean, weights: FaultWeights): Promise<boolean> {
+async function one(seed: number, isTraced: boolean, weights: FaultWeights | null): Promise<boolean> {
   if (!isTraced) {
-    const result = await inMacrotask(() => runSeed(seed, { weights }));
+    const result = await inMacrotask(() => runSeed(seed, biasOf(weights)));
     if (result.violation !== null) console.log(await explain(seed, weights));
     console.log(formatSummary(totalsOf([result], 0)));
     return result.violation === null;
   }
   const result = await inMacrotask(() =>
     runSeed(seed, {
-      weights,
+      ...biasOf(weights),
       trace: ({ atMs, who, text }) =>
         console.log(`${atMs.toFixed(3).padStart(10)} ${who.padEnd(10)} ${text}`),
     }),
@@ -137,11 +137,11 @@ async function one(seed: number, isTraced: boolean, weights: FaultWeights): Prom
 }
 
 /** The failure again, with as few faults as still bring it about, and what happened last. */
-async function explain(seed: number, weights: FaultWeights): Promise<string> {
+async function explain(seed: number, weights: FaultWeights | null): Promise<string> {
   const least = await minimise(seed, weights);
   const lines = new LastLines();
   const result = await inMacrotask(() =>
-    runSeed(seed, { weights, without: least.without, trace: (line) => lines.take(line) }),
+    runSeed(seed, { ...biasOf(weights), without: least.without, trace: (line) => lines.take(line) }),
   );
   return formatFailure(result, least.without, lines);
 }
@@ -162,8 +162,10 @@ function numberOf(text: string | undefined, otherwise: number): number {
   return value;
 }
 
-function weightsOf(text: string | undefined): FaultWeights {
-  const pairs = (text ?? '').split(',').filter((pair) => pair !== '');
+/** null: as usual. */
+function weightsOf(text: string | undefined): FaultWeights | null {
+  if (text === undefined) return null;
+  const pairs = text.split(',').filter((pair) => pair !== '');
   return Object.fromEntries(
     pairs.map((pair) => {
       const [kind = '', times] = pair.split('=');

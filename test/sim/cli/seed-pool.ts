@@ -8,7 +8,7 @@ const WORKER = new URL('./seed-worker.js', import.meta.url);
 export class SeedPool {
   readonly #workers: ChildProcess[];
 
-  constructor(workers: number, weights: FaultWeights) {
+  constructor(workers: number, weights: FaultWeights | null) {
     this.#workers = Array.from({ length: workers }, () => fork(WORKER, [JSON.stringify(weights)]));
   }
 

@@ -35,8 +35,13 @@ export function drawPlan(
   const count = faultCount ?? drawn;
   // Some runs know few kinds, so that each gets to strike more than once and together with itself.
   const favourites = chance.chance(0.3) && bias.weights === undefined ? chance.some(kinds, 3) : null;
+  // Some strike while the ones before are still being coped with.
+  const bursts = chance.chance(0.4) ? Array.from({ length: 2 }, () => chance.between(fromMs, untilMs)) : null;
   return Array.from({ length: count }, (_, index) => {
-    const atMs = chance.between(fromMs, untilMs);
+    const atMs =
+      bursts === null
+        ? chance.between(fromMs, untilMs)
+        : Math.min(untilMs, chance.pick(bursts) + chance.heavyTailed(30, BURST_MS));
     const byWeight = pickByWeight(kinds, chance.next() * total);
     const kind = favourites !== null && chance.chance(0.8) ? chance.pick(favourites).name : byWeight;
     return { index, kind, atMs };
@@ -54,6 +59,8 @@ function pickByWeight(
   }
   return kinds[0]?.name ?? '';
 }
+
+const BURST_MS = 1_500;
 
 /** Lets the planned faults strike; `end` takes back what lasts. */
 export class Faults {
