@@ -1,8 +1,13 @@
 /** Newcomers, segments that lost everything, and nodes that leave: who is believed when, and that the copy is whole. */
 import { describe, expect, test } from 'vitest';
-import type { Lsn, NodeId, PgIndex, RunId } from '../../../src/log/lsn.ts';
+import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
+import type { Lsn, NodeId, PageNumber, PgIndex, RunId } from '../../../src/log/lsn.ts';
+import { beginHydration } from '../../../storage-node/core/hydration.ts';
+import { SegmentKeys, compareKeys } from '../../../storage-node/core/keys.ts';
 import type { CoreLimits } from '../../../storage-node/core/limits.ts';
+import type { StorageNodeCore } from '../../../storage-node/core/node.ts';
 import type { Segment } from '../../../storage-node/core/segment.ts';
+import { ValueCodec } from '../../../storage-node/core/values.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
@@ -36,9 +41,13 @@ function grown({ records = 120, limits = {} as Partial<CoreLimits> } = {}) {
     for (const node of nodes) cluster.call(node, 'append', volume.append(made, { vdl: volume.lastLsn }));
     for (const node of nodes) cluster.call(node, 'append', volume.append([], { vdl: volume.lastLsn }));
   };
-  const raise = (floor: number, pins: Parameters<TestVolume['retention']>[1] = []) => {
+  const raise = (
+    floor: number,
+    pins: Parameters<TestVolume['retention']>[1] = [],
+    nodes: readonly NodeId[] = hosts(),
+  ) => {
     retention = volume.retention(floor, pins);
-    install();
+    install(nodes);
   };
   install();
   for (let made = 0; made < records; made += 6) {
@@ -121,6 +130,7 @@ describe('a newcomer', () => {
     expect(before?.cursor).not.toBeNull();
     cluster.restart(NEW);
     cluster.pump();
+    expect(cluster.ask(NEW, 'fence', volume.fence())).toMatchObject({ promised: true, intact: false });
     expect(segment(NEW)?.hydration).toMatchObject({ id: before?.id, throughLsn: before?.throughLsn });
     expect(segment(NEW)?.hydration?.cursor).not.toBeNull();
     for (const gone of volume.members.slice(0, 3)) cluster.crash(gone);
@@ -157,9 +167,33 @@ describe('a newcomer', () => {
     // It knows its cluster by another volume.
     cluster.ask(NEW, 'fence', new TestVolume('vol00001').fence());
     volume.propose(OLD, NEW);
-    made.install(volume.members);
+    made.raise(60, [], volume.members);
     cluster.advance(12_000);
     expect(segment(NEW)).toMatchObject({ isHydrated: true, scl: volume.lastLsn });
+    // It learnt with the pages what its sources collect by.
+    expect(segment(NEW)?.floor).toBe(60);
+    expect(made.read(NEW, 59)).toBe('GONE');
+  });
+
+  test('takes no record that is in no run', () => {
+    const made = grown();
+    const { cluster, volume, segment, read } = made;
+    volume.takeOver('w2');
+    for (const node of volume.members) cluster.ask(node, 'fence', volume.fence());
+    made.install();
+    made.write(12);
+    cluster.advance(1_000);
+    // Between the runs: valid by its checksum, and cut.
+    const values = new ValueCodec(nodeCrc32);
+    const ghost = new SegmentKeys(volume.volume, PG).image(3 as PageNumber, 150 as Lsn);
+    const image = { isRecord: true, isKept: true, prevLsn: 1 as Lsn, sinceKeptBytes: 0 };
+    const value = values.encodeImage(ghost, { ...image, data: new Uint8Array(4096).fill(7) });
+    for (const node of volume.members.slice(0, 5)) cluster.disk(node).put(ghost, value);
+    propose(made);
+    cluster.advance(8_000);
+    expect(cluster.logs.filter(({ node, fields }) => node === NEW && fields.code === 'CUT')).not.toEqual([]);
+    expect(segment(NEW)).toMatchObject({ isHydrated: true, scl: volume.lastLsn });
+    for (let lsn = 221; lsn <= volume.lastLsn; lsn += 1) expect(read(NEW, lsn, 1)).toBe('right');
   });
 
   test('knows when commits were made', () => {
@@ -179,6 +213,43 @@ describe('a newcomer', () => {
       };
       expect(cluster.ask(NEW, 'findCommit', question)).toMatchObject({ lsn, refusal: null });
     }
+  });
+});
+
+describe('a segment that cannot go on from what it has', () => {
+  /** OLD comes back with much that it has not put in page form, and is hydrated slowly. */
+  function damaged() {
+    const made = grown({ limits: { copyBytesPerSecond: 60_000 } });
+    const { cluster, volume } = made;
+    for (let i = 0; i < 5; i += 1) made.write(7);
+    cluster.restart(OLD, { chance: () => 0.9 });
+    cluster.pump();
+    const core = cluster.core(OLD) as StorageNodeCore;
+    const old = made.segment(OLD) as Segment;
+    const keys = new SegmentKeys(volume.volume, PG);
+    const stray = keys.bundle(2 as PageNumber, 33 as Lsn);
+    const body = new Uint8Array([0, 1, 2]);
+    const values = new ValueCodec(nodeCrc32);
+    const records = [{ lsn: 33 as Lsn, body }];
+    cluster.disk(OLD).put(stray, values.encodeBundle(stray, { prevLsn: 2 as Lsn, records }));
+    beginHydration(core, old, 'a test says so');
+    cluster.advance(100);
+    return { ...made, stray };
+  }
+
+  test('serves nothing meanwhile, coalesces nothing, and has what its source has in the end', () => {
+    const { cluster, volume, segment, read, stray } = damaged();
+    const before = segment(OLD)?.coalesced;
+    expect(read(OLD, 30)).toBe('QUARANTINED');
+    cluster.advance(300);
+    expect(segment(OLD)?.quarantine?.kind).toBe('hydrating');
+    expect(segment(OLD)?.coalesced).toBe(before);
+    cluster.advance(10_000);
+    expect(segment(OLD)).toMatchObject({ isHydrated: true, scl: volume.lastLsn });
+    for (let lsn = 1; lsn <= volume.lastLsn; lsn += 1) expect(read(OLD, lsn)).toBe('right');
+    const left = [...cluster.disk(OLD).entries()].filter(([key]) => compareKeys(key, stray) === 0);
+    for (const [key, value] of left)
+      expect(new ValueCodec(nodeCrc32).decodeBundle(key, value).prevLsn).not.toBe(2);
   });
 });
 
