@@ -48,8 +48,8 @@ export function beginHydration(ctx: NodeContext, segment: Segment, why: string):
 export function isCopyDue(ctx: NodeContext, segment: Segment): boolean {
   const { hydration } = segment;
   if (hydration === null || segment.isCopying || segment.quarantine?.kind !== 'hydrating') return false;
-  // A round or a collection that began before writes what it found then.
-  if (segment.isCoalescing || segment.isCollecting) return false;
+  // A round, a collection or a repair that began before writes what it found then.
+  if (segment.isCoalescing || segment.isCollecting || segment.isRepairing) return false;
   return ctx.copies.in < ctx.limits.copiesIn && ctx.now.monotonicMs >= hydration.nextAtMs;
 }
 

@@ -172,7 +172,9 @@ export function bury(ctx: NodeContext, segment: Segment, configVersion: number):
 export function isRemovalDue(segment: Segment): boolean {
   const { left, remains } = segment;
   if (left === null || left.isBase || segment.isRemoved) return false;
-  return remains === null || !(remains.isCoalescing || remains.isCollecting || remains.isCopying);
+  if (remains === null) return true;
+  const { isCoalescing, isCollecting, isCopying, isRepairing } = remains;
+  return !(isCoalescing || isCollecting || isCopying || isRepairing);
 }
 
 export function* removeData(ctx: NodeContext, tombstone: Segment): Program<void> {

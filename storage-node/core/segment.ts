@@ -384,7 +384,9 @@ export class Segment {
 
   /** What it knew of itself as a member is over with that. */
   forgetMembership(): DurableOp[] {
-    const forgotten = (['installed', 'distrust', 'hydration'] as const).map((what) => this.guard(what, null));
+    const forgotten = (['installed', 'distrust', 'hydration', 'doubts'] as const).map((what) =>
+      this.guard(what, null),
+    );
     return [...forgotten, this.marks()];
   }
 
