@@ -11,9 +11,9 @@ import { decodeManifest, encodeRetention } from '../../../src/register/codec.ts'
 import { REGISTER_FORMAT, type RetentionValue } from '../../../src/register/values.ts';
 import type { NodeReply, NodeRequest } from '../../../storage-node/core/effects.ts';
 import { NODE_IDS, VOLUME, epoch } from '../../support/takeover-fixtures.ts';
-import { LAL, takeOverNow } from '../../support/takeover-sim-attempt.ts';
-import { type Intercept, SimCluster } from '../../support/takeover-sim-cluster.ts';
-import { Ledger, SimWriter } from '../../support/takeover-sim-writer.ts';
+import { LAL, takeOverNow } from '../../support/takeover-attempt.ts';
+import { type Intercept, SimCluster } from '../../support/takeover-cluster.ts';
+import { Ledger, SimWriter } from '../../support/takeover-writer.ts';
 
 const [A, B, C, D, E, F] = NODE_IDS as [NodeId, NodeId, NodeId, NodeId, NodeId, NodeId];
 const PGS = [0, 1, 2].map(toPgIndex);

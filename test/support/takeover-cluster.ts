@@ -125,10 +125,6 @@ export class SimCluster {
     return this.#nowMs;
   }
 
-  isAlive(nodeId: NodeId): boolean {
-    return this.#node(nodeId).life !== null;
-  }
-
   coreOf(nodeId: NodeId): StorageNodeCore | null {
     return this.#node(nodeId).life?.core ?? null;
   }

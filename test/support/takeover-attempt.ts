@@ -7,10 +7,10 @@ import type { NodeRequest } from '../../storage-node/core/effects.ts';
 import { TakeOver, type TakeOverEvent, type TakeOverOutcome } from '../../compute-node/volume/take-over.ts';
 import { type NewTerm, originManifest } from '../../compute-node/volume/take-over-manifest.ts';
 import { NODES, NODE_IDS, VOLUME } from './takeover-fixtures.ts';
-import { LEASE_TERM_MS, type SimCluster } from './takeover-sim-cluster.ts';
+import { LEASE_TERM_MS, type SimCluster } from './takeover-cluster.ts';
 
 export const LAL = 120;
-export const PG_PAGES = 4;
+const PG_PAGES = 4;
 export const PG_COUNT = 3;
 const CALL_TIMEOUT_MS = 90;
 const TICK_MS = 5;
@@ -21,7 +21,7 @@ export const SIM_NAME = {
   volume: VOLUME,
   registerMembers: NODE_IDS,
 } as const;
-export const SIM_CLUSTER: ClusterValue = {
+const SIM_CLUSTER: ClusterValue = {
   format: REGISTER_FORMAT,
   clusterId: 'sim-cluster',
   nodes: NODES,
@@ -49,7 +49,7 @@ export interface AttemptOptions {
   readonly diesAfterMs?: number;
 }
 
-export function startAttempt(
+function startAttempt(
   sim: SimCluster,
   options: AttemptOptions,
   onOutcome: (outcome: TakeOverOutcome) => void,

@@ -22,7 +22,7 @@ import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import { admits, visiblePath, isVisible, headRun } from '../../src/timeline/visibility.ts';
 import type { TakenOver } from '../../compute-node/volume/taken-over.ts';
-import type { SimCluster } from './takeover-sim-cluster.ts';
+import type { SimCluster } from './takeover-cluster.ts';
 import { VOLUME } from './takeover-fixtures.ts';
 
 const APPEND_TIMEOUT_MS = 30;
