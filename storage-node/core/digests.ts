@@ -50,7 +50,7 @@ export function* digestOf(
   point: Pick<ReadPoint, 'volume' | 'run' | 'lsn'>,
   pages: readonly PageNumber[],
 ): Program<number> {
-  const levels = levelsOf(point, (volume) => ctx.segments.get(volume, segment.pg));
+  const levels = levelsOf(point, (volume) => ctx.segments.kept(volume, segment.pg));
   const env = {
     limits: { ...ctx.limits, cacheFromRecords: Number.POSITIVE_INFINITY },
     values: ctx.values,

@@ -21,6 +21,8 @@ export class Hydration {
   /** What belongs to it beside its own records and pages is here: its peers' memory (peer-memory.ts), its bases. */
   isComplete = false;
 
+  /** Of this process's first look at it. */
+  startedAtMs: number | null = null;
   nextAtMs = 0;
   sourceCursor = 0;
   /** Pacing: what was copied is paid for up to here. */

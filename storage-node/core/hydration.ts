@@ -56,6 +56,7 @@ export function isCopyDue(ctx: NodeContext, segment: Segment): boolean {
 /** Copies for a while; called again when it is time to go on. */
 export function* copyPages(ctx: NodeContext, segment: Segment, hydration: Hydration): Program<void> {
   segment.isCopying = true;
+  hydration.startedAtMs ??= ctx.now.monotonicMs;
   ctx.copies.in += 1;
   try {
     const sources = sourcesOf(ctx, segment);
@@ -199,6 +200,7 @@ function* finish(
     segment: segment.name,
     throughLsn,
     bytes: hydration.copiedBytes,
+    tookMs: Math.round(ctx.now.monotonicMs - (hydration.startedAtMs ?? 0)),
   });
 }
 
