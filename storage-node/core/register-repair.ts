@@ -10,56 +10,76 @@
  * something newer comes, any four that vote still include a holder.
  *
  * The same nodes tell which segments this one has, which it may have forgotten too (discovery.ts): a segment was installed on four, so any
- * three of the other five include one that knows it.
+ * three of the other five include one that knows it. With more than six nodes in the cluster all are asked, and enough is when no PG can have more
+ * than two of its five among those that did not answer.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
 import { NO_EPOCH } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
+import type { ClusterNode } from '../../src/register/values.ts';
 import type { NodeContext } from './context.ts';
 import type { DurableOp } from './effects.ts';
 import { discoverFrom } from './discovery.ts';
 import { type Program, callPeer } from './program.ts';
-import { CLUSTER_KEY, type Registers, clusterIdOf, joinCluster } from './registers.ts';
+import { CLUSTER_KEY, type Registers, clusterOf, joinCluster, tellNodes } from './registers.ts';
 
 const NEEDED_PEERS = 3;
+const MISSED_PEERS = 2;
 
 /** One attempt over all peers. Returns whether the registers can be trusted now. */
 export function* repairRegisters(ctx: NodeContext, registers: Registers): Program<boolean> {
-  const peers = ctx.options.peers
-    .map((peer) => peer.nodeId)
-    .filter((nodeId) => nodeId !== ctx.options.nodeId);
   const ops: DurableOp[] = [];
-  if (ctx.clusterId === '') yield* findCluster(ctx, registers, peers, ops);
+  const peers = yield* findPeers(ctx, registers, ops);
   const keys = new Set<string>([CLUSTER_KEY, ...registers.keys('')]);
   const listed: NodeId[] = [];
-  for (const peer of peers) {
+  for (const { nodeId: peer } of peers) {
     const known = yield* listKeys(ctx, peer);
     if (known === null) continue;
     listed.push(peer);
     for (const key of known) keys.add(key);
   }
-  let complete = 0;
+  const complete = new Set<NodeId>();
   for (const peer of listed) {
     if ((yield* adoptFrom(ctx, registers, peer, keys, ops)) && (yield* discoverFrom(ctx, peer)))
-      complete += 1;
+      complete.add(peer);
   }
   ctx.persist(ops, []);
-  if (complete < NEEDED_PEERS) return false;
+  const missing = peers.filter(({ nodeId }) => !complete.has(nodeId));
+  if (complete.size < NEEDED_PEERS || missedOfOnePg(ctx, missing) > MISSED_PEERS) return false;
   registers.isTrusted = true;
-  ctx.log('info', 'the registers agree with the other nodes again', { peers: complete, keys: keys.size });
+  ctx.log('info', 'the registers agree with the other nodes again', {
+    peers: complete.size,
+    keys: keys.size,
+  });
   return true;
 }
 
-/** The cluster register may be asked by anybody; it tells which cluster the other questions are about. */
-function* findCluster(
+/**
+ * Everybody who may hold a register or segment together with this node. The cluster register names them, and may be asked by anybody: it also
+ * tells which cluster the other questions are about.
+ */
+function* findPeers(
   ctx: NodeContext,
   registers: Registers,
-  peers: readonly NodeId[],
   ops: DurableOp[],
-): Program<void> {
-  for (const peer of peers) yield* adoptFrom(ctx, registers, peer, new Set([CLUSTER_KEY]), ops);
-  const clusterId = clusterIdOf(registers.get(CLUSTER_KEY).value);
-  if (clusterId !== null) ops.push(...joinCluster(ctx, clusterId));
+): Program<readonly ClusterNode[]> {
+  const others = (nodes: readonly ClusterNode[]) =>
+    nodes.filter(({ nodeId }) => nodeId !== ctx.options.nodeId);
+  const bootstrap = others(ctx.options.peers);
+  for (const { nodeId } of bootstrap) yield* adoptFrom(ctx, registers, nodeId, new Set([CLUSTER_KEY]), ops);
+  const cluster = clusterOf(registers.get(CLUSTER_KEY).value);
+  if (cluster === null) return bootstrap;
+  if (ctx.clusterId === '') ops.push(...joinCluster(ctx, cluster.clusterId));
+  tellNodes(ctx, registers);
+  const known = new Set(bootstrap.map(({ nodeId }) => nodeId));
+  return [...bootstrap, ...others(cluster.nodes).filter(({ nodeId }) => !known.has(nodeId))];
+}
+
+/** How many of one PG's other five may be among these: two of an AZ, one of this node's own. */
+function missedOfOnePg(ctx: NodeContext, missing: readonly ClusterNode[]): number {
+  const byAz = new Map<string, number>();
+  for (const { az } of missing) byAz.set(az, (byAz.get(az) ?? 0) + 1);
+  return [...byAz].reduce((sum, [az, count]) => sum + Math.min(count, az === ctx.options.az ? 1 : 2), 0);
 }
 
 function* listKeys(ctx: NodeContext, peer: NodeId): Program<readonly string[] | null> {

@@ -243,7 +243,7 @@ export function clusterIdOf(value: Uint8Array): string | null {
   return clusterOf(value)?.clusterId ?? null;
 }
 
-function clusterOf(value: Uint8Array): ClusterValue | null {
+export function clusterOf(value: Uint8Array): ClusterValue | null {
   try {
     return decodeCluster(value);
   } catch (error) {

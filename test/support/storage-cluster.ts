@@ -36,6 +36,8 @@ export interface ClusterOptions {
   readonly leaseTermMs?: number;
   readonly ringEntries?: number;
   readonly nodes?: readonly ClusterNode[];
+  /** Those that everybody knows from the start; all when not given. */
+  readonly bootstrap?: readonly ClusterNode[];
 }
 
 interface Task {
@@ -253,7 +255,7 @@ export class StorageCluster {
     node.core = new StorageNodeCore({
       nodeId: node.nodeId,
       az,
-      peers: nodes,
+      peers: this.options.bootstrap ?? nodes,
       leaseTermMs,
       limits,
       crc32: nodeCrc32,

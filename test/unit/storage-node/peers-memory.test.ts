@@ -3,6 +3,7 @@ import { incarnationCounter } from '../../../src/log/incarnation.ts';
 import { NO_EPOCH } from '../../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex } from '../../../src/log/lsn.ts';
 import { encodeCluster } from '../../../src/register/codec.ts';
+import type { ClusterNode } from '../../../src/register/values.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
 import type { TestDisk } from '../../support/storage-disk.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
@@ -20,17 +21,21 @@ const TOLD_MS = 1_200;
 const epoch = (number: number) => ({ number, writerId: 'z' });
 const ballot = (number: number) => ({ number, writerId: 'p' });
 
+function clusterValue(nodes: readonly ClusterNode[]): Uint8Array {
+  return encodeCluster({
+    format: 1,
+    clusterId: TEST_CLUSTER,
+    nodes,
+    draining: [],
+    constants: { lal: 1000, leaseTermMs: 500, defaultPgPages: 8 },
+  });
+}
+
 /** Six nodes of a cluster with one volume, in which four records are on all of them and everybody has heard of it. */
 function opened(options: ConstructorParameters<typeof StorageCluster>[0] = {}) {
   const cluster = new StorageCluster(options);
   const volume = new TestVolume();
-  const value = encodeCluster({
-    format: 1,
-    clusterId: TEST_CLUSTER,
-    nodes: TEST_NODES,
-    draining: [],
-    constants: { lal: 1000, leaseTermMs: 500, defaultPgPages: 8 },
-  });
+  const value = clusterValue(TEST_NODES);
   const accept = (
     key: string,
     number: number,
@@ -236,6 +241,40 @@ describe('a node that lost its disk', () => {
     cluster.pump();
     cluster.ask(A, 'fence', volume.fence(0, epoch(9)));
     expect(cluster.core(A)?.leases.heldUntilMs(volume.volume, epoch(9))).toBeGreaterThan(cluster.nowMs);
+  });
+});
+
+describe('beyond the six that everybody knows', () => {
+  test('a node that lost its disk learns from the others of a protection group that none of the six has', () => {
+    const more = ['az1-c', 'az1-d', 'az2-c', 'az2-d', 'az3-c', 'az3-d'].map((nodeId) => ({
+      nodeId: nodeId as NodeId,
+      az: nodeId.slice(0, 3),
+      address: `${nodeId}:7100`,
+    }));
+    const [lost] = more.map(({ nodeId }) => nodeId) as [NodeId];
+    const nodes = [...TEST_NODES, ...more];
+    const cluster = new StorageCluster({ nodes, bootstrap: TEST_NODES });
+    const value = clusterValue(nodes);
+    for (const { nodeId } of TEST_NODES) {
+      const body = { clusterId: '', key: 'cluster', ballot: ballot(1), version: 1, value };
+      cluster.ask(nodeId, 'registerAccept', body);
+    }
+    const volume = new TestVolume();
+    volume.members = more.map(({ nodeId }) => nodeId);
+    for (const node of volume.members) cluster.ask(node, 'install', volume.install());
+    cluster.advance(TOLD_MS);
+    const records = volume.writeMany(4, 4);
+    for (const node of volume.members) cluster.ask(node, 'append', volume.append(records));
+    cluster.advance(TOLD_MS);
+    expect(cluster.core(lost)?.isIntact).toBe(true);
+
+    cluster.wipe(lost);
+    cluster.pump();
+    expect(cluster.core(lost)?.isIntact).toBe(false);
+    expect(cluster.ask(lost, 'fence', volume.fence())).toMatchObject({ promised: true, intact: false });
+    cluster.advance(8_000);
+    expect(cluster.core(lost)?.isIntact).toBe(true);
+    expect(cluster.ask(lost, 'fence', volume.fence())).toMatchObject({ intact: true, scl: 4 });
   });
 });
 
