@@ -22,6 +22,7 @@ import {
   merged,
   sameItem,
 } from './memory-items.ts';
+import { isRegisterKey } from './registers.ts';
 import { decodeText, encodeText } from './values.ts';
 
 /** Bounds what a peer can make this node keep: far above what a cluster has. */
@@ -35,11 +36,13 @@ interface Peer {
   readonly items: Map<string, MemoryItem>;
 }
 
-/** The items of a message, under one roof. */
+/** The items of a message, under one roof. What is the name of no register is left out. */
 export function itemsOf(message: Pick<Recollection, 'segments' | 'registers'>): readonly MemoryItem[] {
   return [
     ...message.segments.map((segment): MemoryItem => ({ kind: 'segment', ...segment })),
-    ...message.registers.map((register): MemoryItem => ({ kind: 'register', ...register })),
+    ...message.registers
+      .filter(({ key }) => isRegisterKey(key))
+      .map((register): MemoryItem => ({ kind: 'register', ...register })),
   ];
 }
 

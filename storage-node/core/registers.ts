@@ -215,8 +215,12 @@ export function joinCluster(ctx: NodeContext, clusterId: string): DurableOp[] {
   return [{ kind: 'guard', key: GUARD.clusterId, value: encodeText(clusterId) }];
 }
 
+export function isRegisterKey(key: string): boolean {
+  return KEY_FORM.test(key);
+}
+
 function whyNot(ctx: NodeContext, registers: Registers, key: string): Refusal | null {
-  if (!KEY_FORM.test(key))
+  if (!isRegisterKey(key))
     return refusal('BAD_REQUEST', `no register is called ${JSON.stringify(key.slice(0, 100))}`);
   return whyNoVote(ctx, registers);
 }

@@ -5,7 +5,7 @@ import { NO_EPOCH } from '../../src/log/epoch.ts';
 import { encodeCluster, encodeManifest, encodeRetention } from '../../src/register/codec.ts';
 import type { StorageNodeMethod, StorageNodeMethods } from '../../src/messages/messages.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
-import { TEST_CLUSTER } from '../support/storage-cluster.ts';
+import { TEST_CLUSTER, TEST_NODES } from '../support/storage-cluster.ts';
 import type { TestVolume } from '../support/storage-volume.ts';
 import { mutateBytes, noise } from './mutate.ts';
 import { boxcarBytes, cluster, epochOf, manifest, retention } from './samples.ts';
@@ -132,9 +132,47 @@ function soundRequest(random: SeededRandom, method: StorageNodeMethod, volume: T
             },
         maxBytes: random.below(1_000_000),
       } satisfies Body<'pullPages'>;
+    case 'exchangeMemory':
+      return {
+        clusterId,
+        nodeId: random.pick(TEST_NODES).nodeId,
+        incarnation: `${random.below(5)}.x`,
+        ...memoryItems(random, volume),
+        asks: random.chance(0.5) ? null : { after: random.pick(STRINGS) },
+        recalls: random.chance(0.7)
+          ? null
+          : {
+              ...memoryItems(random, volume),
+              incarnation: `${random.below(5)}.y`,
+              after: '',
+              through: random.pick(STRINGS),
+              done: random.chance(0.5),
+            },
+      } satisfies Body<'exchangeMemory'>;
     default:
       return emptyRequest(random, volume);
   }
+}
+
+function memoryItems(
+  random: SeededRandom,
+  volume: TestVolume,
+): Pick<Body<'exchangeMemory'>, 'segments' | 'registers'> {
+  return {
+    segments: Array.from({ length: random.below(3) }, (_, pg) => ({
+      volume: volume.volume,
+      pg: pg as never,
+      watermark: random.below(volume.lastLsn + 5) as never,
+      promised: random.chance(0.5) ? volume.epoch : epochOf(random),
+      installed: random.chance(0.5) ? null : volume.epoch,
+    })),
+    registers: Array.from({ length: random.below(3) }, () => ({
+      key: random.pick(KEYS),
+      promised: epochOf(random),
+      acceptedBallot: random.chance(0.5) ? null : epochOf(random),
+      acceptedVersion: random.below(3),
+    })),
+  };
 }
 
 /** Methods that need nothing but their place, and those that are newer than this file: what they do not know of they leave out. */
