@@ -27,7 +27,7 @@ export function checkConvergence(world: World, cluster: SimCluster, limitMs: num
     world.violate('liveness', `not converged: ${lag}`);
     return;
   }
-  comparePages(world, cluster);
+  comparePages(world, cluster, limitMs);
 }
 
 /** null: nothing. */
@@ -43,6 +43,7 @@ function whatLags(cluster: SimCluster): string | null {
         const segment = core?.segments.get(volume, pg);
         const name = `${member} ${volume}/${pg}`;
         if (core === null || !core.isReady) return `${member} is not ready`;
+        if (!core.isIntact) return `${member} is not whole yet`;
         if (segment == null) return `${name} has no segment`;
         if (segment.quarantine !== null) return `${name} is in quarantine: ${segment.quarantine.kind}`;
         if (segment.vdl !== vdl) return `${name} knows VDL ${segment.vdl} of ${vdl}`;
@@ -55,7 +56,7 @@ function whatLags(cluster: SimCluster): string | null {
   return null;
 }
 
-function comparePages(world: World, cluster: SimCluster): void {
+function comparePages(world: World, cluster: SimCluster, limitMs: number): void {
   let waiting = 0;
   for (const volume of volumesOf(cluster)) {
     const manifest = cluster.oracle.manifestOf(volume);
@@ -76,25 +77,30 @@ function comparePages(world: World, cluster: SimCluster): void {
           requiredScl: NO_LSN,
           pages: [expected.page],
         };
-        cluster.node(member).process.later(0, 'compare', () =>
-          cluster.node(member).server?.receive({ method: 'readPages', body }, ({ body: reply }) => {
-            waiting -= 1;
-            const { refusal, pages } = reply as ReadPagesReply;
-            const [page] = pages;
-            if (refusal !== null)
-              world.violate('divergence', `${member} cannot serve page ${expected.page}: ${refusal.message}`);
-            else if (page?.lsn !== expected.lsn || Buffer.compare(page.data, expected.data) !== 0)
-              world.violate(
-                'divergence',
-                `${member} has another page ${expected.page} of ${volume} than the others`,
-              );
-          }),
-        );
+        const ask = (): void =>
+          cluster.node(member).process.later(0, 'compare', () =>
+            cluster.node(member).server?.receive({ method: 'readPages', body }, ({ body: reply }) => {
+              const { refusal, pages } = reply as ReadPagesReply;
+              const [page] = pages;
+              if (refusal !== null) {
+                // Damage that nobody had met yet: found now, it is to be made good.
+                world.after(LOOK_EVERY_MS, null, 'compare', ask);
+                return;
+              }
+              waiting -= 1;
+              if (page?.lsn !== expected.lsn || Buffer.compare(page.data, expected.data) !== 0)
+                world.violate(
+                  'divergence',
+                  `${member} has another page ${expected.page} of ${volume} than the others`,
+                );
+            }),
+          );
+        ask();
       }
     }
   }
-  if (!world.run(world.nowMs + 5_000, () => waiting === 0))
-    world.violate('liveness', 'not every copy of every page was answered');
+  if (!world.run(limitMs, () => waiting === 0))
+    world.violate('liveness', `${waiting} copies of pages could not be read`);
 }
 
 function volumesOf(cluster: SimCluster): Set<VolumeId> {

@@ -34,6 +34,8 @@ const CORE_LIMITS: Partial<CoreLimits> = {
   collectIntervalMs: 700,
   collectBatch: 16,
   roundsRemembered: 8,
+  scrubIntervalMs: 3_000,
+  scrubStepMs: 60,
 };
 /** Until a process manager has started it again. */
 const RESTART_AFTER_FATAL_MS = 700;
@@ -133,6 +135,8 @@ export class SimStorageNode implements Host {
     const { process, disk: state, nodeId } = this;
     const chance = this.#chance;
     const life = process.life;
+    const { store } = this.files;
+    store.mend();
     const peers = new Map(
       nodes
         .filter((peer) => peer.nodeId !== nodeId)
@@ -152,7 +156,7 @@ export class SimStorageNode implements Host {
         limits: CORE_LIMITS,
       },
       store: new SimKv({
-        files: this.files.store,
+        files: store,
         process,
         chance,
         state,
@@ -178,6 +182,14 @@ export class SimStorageNode implements Host {
       timers: process,
       logger: simLogger(world, nodeId),
       onFatal: (error) => this.#onFatal(error),
+      onStoreFault: (error) => this.#onFatal(error),
+      storeFaults: {
+        findings: store.doubts.map(() => 'a table of the store was damaged'),
+        doubts: [...store.doubts],
+        settle: () => {
+          store.doubts = [];
+        },
+      },
     });
     if (life?.isOver !== false) return;
     for (const finding of recovery.findings) world.note(nodeId, () => `finds: ${finding}`);

@@ -5,6 +5,7 @@
  */
 import type { KvEntry, KvOp, KvRange } from '../../../src/env/env.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
+import type { KeyRange } from '../../../storage-node/core/effects.ts';
 import type { FlushableStore } from '../../../storage-node/driver/assemble.ts';
 import type { Chance } from '../world/random.ts';
 import type { SimProcess } from '../world/process.ts';
@@ -27,18 +28,27 @@ interface Batch {
 }
 
 const MEMORY_TABLE_BATCHES = 256;
+const STALE_ENTRIES = 128;
 
 /** What lies on the disk, whichever process has it open. */
 export class KvFiles {
   entries: Entry[] = [];
   /** Batches since the last sync, oldest first. */
   unsynced: Batch[] = [];
+  /** What was deleted or written over lately: LevelDB's tables hold it still, and damage can bring it back. */
+  stale: Entry[] = [];
+  /** Where damage was found in the tables and mended, as told to the node at its starts until all is made good. */
+  doubts: KeyRange[] = [];
+  /** Blocks that cannot be read; found out when they are, and mended before the next start. */
+  unreadable: KeyRange[] = [];
 
   /** An independent copy. Keys and values are never changed in place. */
   copy(): KvFiles {
     const copy = new KvFiles();
     copy.entries = [...this.entries];
     copy.unsynced = [...this.unsynced];
+    copy.stale = [...this.stale];
+    copy.doubts = [...this.doubts];
     return copy;
   }
 
@@ -67,6 +77,7 @@ export class KvFiles {
       const found = this.entries[at];
       const before = found !== undefined && found.text === text ? found : null;
       undo.push({ text, before });
+      if (before !== null) this.stale.push(before);
       if (op.type === 'del') {
         if (before !== null) this.entries.splice(at, 1);
       } else {
@@ -76,6 +87,7 @@ export class KvFiles {
       }
     }
     this.unsynced.push({ undo, ops });
+    if (this.stale.length > STALE_ENTRIES) this.stale.splice(0, STALE_ENTRIES / 2);
     // LevelDB writes its memory table out when it is full.
     if (this.unsynced.length > MEMORY_TABLE_BATCHES) this.unsynced.splice(0, MEMORY_TABLE_BATCHES / 2);
   }
@@ -99,6 +111,61 @@ export class KvFiles {
     this.unsynced = [];
   }
 
+  /**
+   * A stretch of a table is damaged: of its keys some are gone, some show an older value, some that were deleted are back. The check of the tables
+   * at the next start finds where.
+   */
+  damageTable(chance: Chance): boolean {
+    const first = this.entries[chance.below(Math.max(1, this.entries.length))];
+    if (first === undefined) return false;
+    const from = this.find(first.text);
+    const last = this.entries[Math.min(this.entries.length - 1, from + chance.integer(0, 30))] ?? first;
+    this.sync();
+    const range = { gte: first.key, lt: justAfter(last.key) };
+    this.entries = this.entries.filter(
+      ({ text }) => text < first.text || text > last.text || chance.chance(0.4),
+    );
+    for (const old of this.stale) {
+      if (old.text < first.text || old.text > last.text || !chance.chance(0.4)) continue;
+      if (this.get(old.text) === null) this.entries.splice(this.find(old.text), 0, old);
+    }
+    this.doubts.push(range);
+    return true;
+  }
+
+  /** One bit of one value, under LevelDB's own eyes: the value's checksum is all that can tell. */
+  flipValueBit(chance: Chance): boolean {
+    const at = chance.below(Math.max(1, this.entries.length));
+    const entry = this.entries[at];
+    if (entry === undefined || entry.value.length === 0) return false;
+    const value = entry.value.slice();
+    const byte = chance.below(value.length);
+    value[byte] = (value[byte] as number) ^ (1 << chance.below(8));
+    this.entries[at] = { ...entry, value };
+    return true;
+  }
+
+  /** From now on a block fails its checksum whenever it is read, and all of it is lost. */
+  spoilBlock(chance: Chance): boolean {
+    const first = this.entries[chance.below(Math.max(1, this.entries.length))];
+    if (first === undefined) return false;
+    const last =
+      this.entries[Math.min(this.entries.length - 1, this.find(first.text) + chance.integer(0, 20))] ?? first;
+    this.unreadable.push({ gte: first.key, lt: justAfter(last.key) });
+    return true;
+  }
+
+  /** What the start does before it opens the store: what cannot be read is left out and told. */
+  mend(): void {
+    for (const range of this.unreadable) {
+      const [from, to] = [textOf(range.gte), textOf(range.lt)];
+      this.entries = this.entries.filter(({ text }) => text < from || text >= to);
+      this.doubts.push(range);
+    }
+    if (this.unreadable.length > 0) this.sync();
+    this.unreadable = [];
+  }
+
   #undo(undo: readonly Undo[]): void {
     for (const { text, before } of [...undo].reverse()) {
       const at = this.find(text);
@@ -109,6 +176,12 @@ export class KvFiles {
       else this.entries.splice(at, 0, before);
     }
   }
+}
+
+function justAfter(key: Uint8Array): Uint8Array {
+  const after = new Uint8Array(key.length + 1);
+  after.set(key);
+  return after;
 }
 
 export function textOf(key: Uint8Array): string {
@@ -142,7 +215,13 @@ export class SimKv implements FlushableStore {
   }
 
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    return this.#later('kv-get', 0.05, () => keys.map((key) => this.#files.get(textOf(key))?.value));
+    return this.#later('kv-get', 0.05, () =>
+      keys.map((key) => {
+        const text = textOf(key);
+        this.#refuseIfUnreadable(text, text);
+        return this.#files.get(text)?.value;
+      }),
+    );
   }
 
   range({ gte, lt, reverse = false, limit = Number.POSITIVE_INFINITY }: KvRange): Promise<KvEntry[]> {
@@ -150,6 +229,9 @@ export class SimKv implements FlushableStore {
       const from = this.#files.find(textOf(gte));
       const to = Math.max(from, this.#files.find(textOf(lt)));
       const count = Math.min(to - from, limit);
+      const found = reverse ? [to - count, to - 1] : [from, from + count - 1];
+      const [low, high] = found.map((index) => this.#files.entries[index]?.text);
+      if (low !== undefined && high !== undefined && count > 0) this.#refuseIfUnreadable(low, high);
       if (!reverse) return this.#files.entries.slice(from, from + count);
       return this.#files.entries.slice(to - count, to).reverse();
     });
@@ -175,6 +257,13 @@ export class SimKv implements FlushableStore {
   #synced(): void {
     for (const { ops } of this.#files.unsynced) this.#onDurable(ops);
     this.#files.sync();
+  }
+
+  #refuseIfUnreadable(first: string, last: string): void {
+    for (const { gte, lt } of this.#files.unreadable) {
+      if (last >= textOf(gte) && first < textOf(lt))
+        throw new TidemarkError('CORRUPT', 'reading the store failed: checksum mismatch in a block');
+    }
   }
 
   #refuseIfFailing(what: string): void {

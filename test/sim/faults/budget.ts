@@ -8,12 +8,21 @@ export const MAX_DAMAGED = 2;
 
 export class DamageBudget {
   readonly #damaged = new Set<SimStorageNode>();
+  readonly #forGood = new Set<SimStorageNode>();
 
   /** Whether data of this node may be taken away now; if so it counts from now on. */
   take(node: SimStorageNode): boolean {
-    for (const damaged of this.#damaged) if (isWhole(damaged)) this.#damaged.delete(damaged);
+    for (const damaged of this.#damaged)
+      if (isWhole(damaged) && !this.#forGood.has(damaged)) this.#damaged.delete(damaged);
     if (!this.#damaged.has(node) && this.#damaged.size >= MAX_DAMAGED) return false;
     this.#damaged.add(node);
+    return true;
+  }
+
+  /** Damage that nobody may have met yet: the node does not count as whole any more, however it looks. */
+  takeForGood(node: SimStorageNode): boolean {
+    if (!this.take(node)) return false;
+    this.#forGood.add(node);
     return true;
   }
 }

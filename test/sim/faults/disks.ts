@@ -185,4 +185,34 @@ export const DISK_FAULTS: readonly FaultKind[] = [
   { name: 'two-rolled-back', weight: 3, strike: (fault) => rollBack(fault, 2) },
   { name: 'wiped', weight: 3, strike: (fault) => wipe(fault, 1) },
   { name: 'two-wiped', weight: 2, strike: (fault) => wipe(fault, 2) },
+  {
+    name: 'table-damaged',
+    weight: 4,
+    strike(fault) {
+      const node = fault.anyNode;
+      if (!fault.budget.take(node)) return;
+      whileDown(fault, node, 'kill', () => {
+        for (let i = fault.chance.integer(1, 2); i > 0; i -= 1)
+          if (node.files.store.damageTable(fault.chance)) fault.hit(node.nodeId);
+      });
+    },
+  },
+  {
+    name: 'block-unreadable',
+    weight: 3,
+    strike(fault) {
+      const node = fault.anyNode;
+      if (fault.budget.takeForGood(node) && node.files.store.spoilBlock(fault.chance)) fault.hit(node.nodeId);
+    },
+  },
+  {
+    name: 'value-bit-flip',
+    weight: 4,
+    strike(fault) {
+      const node = fault.anyNode;
+      if (!fault.budget.takeForGood(node)) return;
+      for (let i = fault.chance.integer(1, 3); i > 0; i -= 1)
+        if (node.files.store.flipValueBit(fault.chance)) fault.hit(node.nodeId);
+    },
+  },
 ];
