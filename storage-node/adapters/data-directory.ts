@@ -1,7 +1,7 @@
 /**
  * The data directory of one storage node:
  *
- *     tidemark.json   whose directory this is: {"format": 1, "nodeId": "az1-a"}
+ *     tidemark.json, tidemark.copy.json   whose directory this is: {"format": 1, "nodeId": "az1-a", "crc32": …}
  *     journal/ring    preallocated ring of journal entries (journal-entry.ts)
  *     journal/guard-a, journal/guard-b   the guard (journal-guard.ts)
  *     store/          LevelDB (level-store.ts); while it is mended, store.new and store.damaged too (leveldb-files/store-mending.ts)
@@ -12,12 +12,18 @@
  */
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { nodeCrc32 } from '../../src/adapters/crc32.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import { replaceFile } from './journal-disk.ts';
 
 const DIRECTORY_FORMAT = 1;
-const IDENTITY_FILE = 'tidemark.json';
+const IDENTITY_FILES = ['tidemark.json', 'tidemark.copy.json'] as const;
+
+interface Identity {
+  readonly format: number;
+  readonly nodeId: string;
+}
 
 export interface DataDirectory {
   readonly path: string;
@@ -52,57 +58,75 @@ export async function openDataDirectory(path: string, nodeId: NodeId): Promise<D
   };
 }
 
-async function readIdentity(path: string): Promise<unknown> {
+/** Two copies, each with its checksum: a damaged or missing one is written again from the other. null: there is none. */
+async function readIdentity(path: string): Promise<Identity | null> {
+  const copies = await Promise.all(IDENTITY_FILES.map((name) => readCopy(join(path, name))));
+  const intact = copies.find((copy) => copy !== null && copy !== 'damaged') as Identity | undefined;
+  if (intact === undefined) {
+    if (copies.every((copy) => copy === null)) return null;
+    throw new TidemarkError('CORRUPT', `${join(path, IDENTITY_FILES[0])} is damaged, and so is its copy`, {
+      nextStep: 'Give this storage node an empty directory: it gets its data from the others.',
+    });
+  }
+  for (const [index, copy] of copies.entries()) {
+    if (copy === null || copy === 'damaged') {
+      await replaceFile(join(path, IDENTITY_FILES[index] as string), encodeIdentity(intact));
+    }
+  }
+  return intact;
+}
+
+async function readCopy(path: string): Promise<Identity | 'damaged' | null> {
   let text: string;
   try {
-    text = await readFile(join(path, IDENTITY_FILE), 'utf8');
+    text = await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
   try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw wrongFormat(path, 'is not JSON', cause);
+    const { format, nodeId, crc32 } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    if (typeof format !== 'number' || typeof nodeId !== 'string') return 'damaged';
+    return crc32 === checksumOf({ format, nodeId }) ? { format, nodeId } : 'damaged';
+  } catch {
+    return 'damaged';
   }
 }
 
 async function claim(path: string, nodeId: NodeId): Promise<void> {
-  const foreign = (await readdir(path)).filter(
-    (name) => name !== `${IDENTITY_FILE}.new` && name !== 'lost+found',
-  );
+  const own = IDENTITY_FILES.map((name) => `${name}.new`);
+  const foreign = (await readdir(path)).filter((name) => !own.includes(name) && name !== 'lost+found');
   if (foreign.length > 0) {
     throw new TidemarkError('NOT_EMPTY', `${path} is not a storage node's data directory, and not empty`, {
       nextStep: 'Give an empty directory, or the one this storage node had before (--data DIR).',
     });
   }
-  await replaceFile(
-    join(path, IDENTITY_FILE),
-    Buffer.from(`${JSON.stringify({ format: DIRECTORY_FORMAT, nodeId })}\n`),
-  );
+  for (const name of IDENTITY_FILES) {
+    await replaceFile(join(path, name), encodeIdentity({ format: DIRECTORY_FORMAT, nodeId }));
+  }
 }
 
-function checkIdentity(path: string, identity: unknown, nodeId: NodeId): void {
-  const { format, nodeId: owner } = identity as { readonly format?: unknown; readonly nodeId?: unknown };
-  if (format !== DIRECTORY_FORMAT) throw wrongFormat(path, `has format ${JSON.stringify(format)}`);
+function checkIdentity(path: string, { format, nodeId: owner }: Identity, nodeId: NodeId): void {
+  if (format !== DIRECTORY_FORMAT) {
+    throw new TidemarkError(
+      'WRONG_FORMAT',
+      `${path} has format ${format}; this build knows ${DIRECTORY_FORMAT}`,
+      { nextStep: 'Start this storage node with the build that wrote the directory, or a newer one.' },
+    );
+  }
   if (owner !== nodeId) {
     throw new TidemarkError(
       'WRONG_CLUSTER',
-      `${path} holds the data of storage node ${String(owner)}, not of ${nodeId}`,
-      {
-        nextStep: `Start this node with its own directory, or start it as ${String(owner)}.`,
-      },
+      `${path} holds the data of storage node ${owner}, not of ${nodeId}`,
+      { nextStep: `Start this node with its own directory, or start it as ${owner}.` },
     );
   }
 }
 
-function wrongFormat(path: string, what: string, cause?: unknown): TidemarkError {
-  return new TidemarkError(
-    'WRONG_FORMAT',
-    `${join(path, IDENTITY_FILE)} ${what}; this build knows ${DIRECTORY_FORMAT}`,
-    {
-      cause,
-      nextStep: 'Start this storage node with the build that wrote the directory, or a newer one.',
-    },
-  );
+function encodeIdentity(identity: Identity): Uint8Array {
+  return Buffer.from(`${JSON.stringify({ ...identity, crc32: checksumOf(identity) })}\n`);
+}
+
+function checksumOf({ format, nodeId }: Identity): number {
+  return nodeCrc32(Buffer.from(`${format} ${nodeId}`));
 }

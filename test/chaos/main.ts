@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { runZones } from './commands/az.ts';
+import { runBitrot } from './commands/bitrot.ts';
 import { runDisks } from './commands/disks.ts';
 import { runMayhem } from './commands/mayhem.ts';
 import { runMembers } from './commands/members.ts';
@@ -13,12 +14,14 @@ import { runSlow } from './commands/slow.ts';
 import { runZombies } from './commands/zombie.ts';
 import { type CommandContext, lastLine, type Report, writeReport } from './report.ts';
 
-type Numbers = Readonly<Record<'kills' | 'powercuts' | 'rounds' | 'nodes' | 'minutes', number | null>>;
+type Numbers = Readonly<
+  Record<'kills' | 'powercuts' | 'rounds' | 'nodes' | 'minutes' | 'flips', number | null>
+>;
 
 interface Command {
   readonly usage: string;
   readonly does: string;
-  readonly run: (context: CommandContext, numbers: Numbers) => Promise<Report>;
+  readonly run: (context: CommandContext, numbers: Numbers, isExhaustive: boolean) => Promise<Report>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -58,6 +61,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     does: 'disks that are full, disks whose writes and syncs fail',
     run: (context, { rounds }) => runDisks(context, rounds ?? 7),
   },
+  bitrot: {
+    usage: 'bitrot --flips N | --exhaustive',
+    does: 'flipped bits in every file of a stopped node: harmless, or found and repaired',
+    run: (context, { flips }, isExhaustive) => runBitrot(context, isExhaustive ? null : (flips ?? 2_000)),
+  },
   slow: {
     usage: 'slow --nodes N --minutes M',
     does: 'commits and memory under full load with N nodes stopped, then crawling',
@@ -66,7 +74,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 };
 
 function usage(): string {
-  const lines = Object.values(COMMANDS).map(({ usage, does }) => `  ${usage.padEnd(28)} ${does}`);
+  const lines = Object.values(COMMANDS).map(({ usage, does }) => `  ${usage.padEnd(31)} ${does}`);
   return [
     'npm run chaos -- …',
     ...lines,
@@ -84,6 +92,8 @@ async function main(): Promise<number> {
       rounds: { type: 'string' },
       nodes: { type: 'string' },
       minutes: { type: 'string' },
+      flips: { type: 'string' },
+      exhaustive: { type: 'boolean', default: false },
       seed: { type: 'string' },
       json: { type: 'string' },
       verbose: { type: 'boolean', default: false },
@@ -103,13 +113,15 @@ async function main(): Promise<number> {
   };
   const startedMs = performance.now();
   try {
-    const report = await command.run(context, {
+    const numbers = {
       kills: number('kills', values.kills),
       powercuts: number('powercuts', values.powercuts),
       rounds: number('rounds', values.rounds),
       nodes: number('nodes', values.nodes),
       minutes: number('minutes', values.minutes),
-    });
+      flips: number('flips', values.flips),
+    };
+    const report = await command.run(context, numbers, values.exhaustive);
     for (const what of report.skipped) process.stderr.write(`SKIPPED: ${what}\n`);
     if (values.json !== undefined) writeReport(values.json, report);
     process.stdout.write(`${lastLine(report, performance.now() - startedMs)}\n`);

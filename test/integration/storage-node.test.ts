@@ -4,10 +4,11 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { nodeCrc32 } from '../../src/adapters/crc32.ts';
 import { GrpcStorageNodeClient } from '../../src/adapters/grpc/client.ts';
 import { silentLogger } from '../../src/adapters/logger.ts';
 import { formatNodeList } from '../../src/base/node-list.ts';
@@ -285,9 +286,15 @@ describe('startStorageNode', () => {
     await expect(start({ dataDir, nodeId: other.nodeId, az: other.az })).rejects.toMatchObject({
       code: 'WRONG_CLUSTER',
     });
-    await writeFile(join(dataDir, 'tidemark.json'), '{"format":2,"nodeId":"az1-a"}');
-    await expect(start({ dataDir })).rejects.toMatchObject({ code: 'WRONG_FORMAT' });
-    await writeFile(join(dataDir, 'tidemark.json'), 'garbage');
+    const identity = (name: string) => join(dataDir, name);
+    await writeFile(identity('tidemark.json'), 'garbage');
+    const healed = await start({ dataDir });
+    await healed.close();
+    expect(await readFile(identity('tidemark.json'))).toEqual(await readFile(identity('tidemark.copy.json')));
+    for (const name of ['tidemark.json', 'tidemark.copy.json']) await writeFile(identity(name), 'garbage');
+    await expect(start({ dataDir })).rejects.toMatchObject({ code: 'CORRUPT' });
+    const newer = `{"format":2,"nodeId":"az1-a","crc32":${nodeCrc32(Buffer.from('2 az1-a'))}}`;
+    await writeFile(identity('tidemark.json'), newer);
     await expect(start({ dataDir })).rejects.toMatchObject({ code: 'WRONG_FORMAT' });
     const foreign = await temporaryDirectory();
     await writeFile(join(foreign, 'diary.txt'), 'dear diary');

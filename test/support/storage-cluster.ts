@@ -4,7 +4,7 @@
  * nodes crashed and started anew.
  */
 import { nodeCrc32 } from '../../src/adapters/crc32.ts';
-import type { Now } from '../../src/env/env.ts';
+import type { KvEntry, Now } from '../../src/env/env.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import type {
   ExchangeMemoryReply,
@@ -38,6 +38,12 @@ export interface ClusterOptions {
   readonly nodes?: readonly ClusterNode[];
   /** Those that everybody knows from the start; all when not given. */
   readonly bootstrap?: readonly ClusterNode[];
+  /** Disks to start from, instead of empty ones; what they hold is copied. */
+  readonly disks?: ReadonlyMap<NodeId, TestDisk>;
+  /** Not started yet: `startFrom` does. */
+  readonly absent?: readonly NodeId[];
+  /** Told everything that a node gives to its disk, in order. */
+  readonly onDisk?: (nodeId: NodeId, effect: Extract<CoreEffect, { kind: 'persist' | 'write' }>) => void;
 }
 
 interface Task {
@@ -45,6 +51,12 @@ interface Task {
   readonly life: number;
   readonly kind: 'durable' | 'query' | 'write' | 'deliver';
   readonly run: () => void;
+}
+
+export interface FoundDisk {
+  readonly entries: readonly KvEntry[];
+  readonly recovery: JournalRecovery;
+  readonly storeDoubts: readonly KeyRange[];
 }
 
 export interface LogLine {
@@ -97,10 +109,12 @@ export class StorageCluster {
   constructor(options: ClusterOptions = {}) {
     this.options = options;
     for (const { nodeId } of options.nodes ?? TEST_NODES) {
-      const disk = new TestDisk(options.ringEntries);
+      const image = options.disks?.get(nodeId);
+      const disk = image?.copy() ?? new TestDisk(options.ringEntries);
       const node: TestStorageNode = { nodeId, disk, core: null, life: 0, starts: 0, toSync: [] };
       this.nodes.set(nodeId, node);
-      this.boot(node, NO_DAMAGE);
+      if (options.absent?.includes(nodeId) === true) continue;
+      this.boot(node, image === undefined ? NO_DAMAGE : disk.crash({ chance: () => 0 }));
     }
     this.pump();
   }
@@ -226,6 +240,14 @@ export class StorageCluster {
     this.boot(node, node.disk.crash({ chance: () => 0, ...crash }), storeDoubts);
   }
 
+  /** Starts a node from what was found on a disk of another kind: the real files of one, say. */
+  startFrom(nodeId: NodeId, found: FoundDisk): void {
+    const node = this.node(nodeId);
+    this.crash(nodeId);
+    node.disk = TestDisk.of(found.entries, found.recovery);
+    this.boot(node, found.recovery, found.storeDoubts);
+  }
+
   /** Starts a node on an empty disk: everything it had is lost. */
   wipe(nodeId: NodeId): void {
     this.putBack(nodeId, new TestDisk(this.options.ringEntries));
@@ -277,6 +299,7 @@ export class StorageCluster {
   private carry(node: TestStorageNode, effect: CoreEffect): void {
     switch (effect.kind) {
       case 'persist':
+        this.options.onDisk?.(node.nodeId, effect);
         node.disk.persist(effect);
         node.toSync.push(effect.whenDurable);
         this.task(node, 'durable', () => {
@@ -285,6 +308,7 @@ export class StorageCluster {
         });
         return;
       case 'write':
+        this.options.onDisk?.(node.nodeId, effect);
         this.task(node, 'write', () => {
           node.disk.write(effect.ops);
           if (effect.isLasting) node.disk.sync();

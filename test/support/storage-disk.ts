@@ -3,7 +3,7 @@
  * unsynced batches; the journal keeps what was synced and perhaps some of what was on its way; with `loseRound` the store loses a
  * batch in its middle, as LevelDB's write-ahead log does after a flipped bit.
  */
-import type { KvOp, KvRange } from '../../src/env/env.ts';
+import type { KvEntry, KvOp, KvRange } from '../../src/env/env.ts';
 import type {
   CoreEffect,
   DurableOp,
@@ -42,6 +42,17 @@ export class TestDisk {
 
   constructor(ringEntries = 1_000_000) {
     this.ringEntries = ringEntries;
+  }
+
+  /** A disk that holds just this, all of it durable. */
+  static of(entries: readonly KvEntry[], recovery: JournalRecovery): TestDisk {
+    const disk = new TestDisk();
+    for (const { key, value } of entries) disk.synced.set(text(key), value);
+    disk.current = new Map(disk.synced);
+    for (const [key, value] of recovery.guard) disk.checkpoint.set(key, value);
+    disk.ring = recovery.entries.map((ops) => ({ ops }));
+    disk.durable = disk.ring.length;
+    return disk;
   }
 
   /** The disk as it is, as an image that can be put back. */
