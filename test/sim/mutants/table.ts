@@ -1,5 +1,6 @@
 /** Every mutant, kept for ever: a rule once proven stays proven. */
 import type { Mutant } from './mutant.ts';
+import { MEMBERS } from './table/members.ts';
 import { PEERS_MEMORY } from './table/peers-memory.ts';
 import { READS_AND_HISTORY } from './table/reads-and-history.ts';
 import { REGISTERS_AND_LEASES } from './table/registers-and-leases.ts';
@@ -13,5 +14,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...REGISTERS_AND_LEASES,
   ...STORAGE,
   ...PEERS_MEMORY,
+  ...MEMBERS,
   ...READS_AND_HISTORY,
 ];

@@ -6,6 +6,8 @@ export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unk
   switch (name) {
     case 'pages':
       return (await import('./pages.ts')).pages;
+    case 'members':
+      return (await import('./members.ts')).members;
     case 'engine':
       return (await import('./engine.ts')).engine;
     case 'output':
