@@ -289,10 +289,11 @@ export class MemberLife {
 
   private read(node: NodeId): void {
     const pin = this.retention.pins[this.pick(this.retention.pins.length + 2)];
-    const lsn =
-      pin?.point.lsn ?? ((this.retention.floor + this.pick(this.vdl - this.retention.floor + 1)) as Lsn);
-    const run =
-      pin?.point.run ?? this.volume.runs.findLast((some) => some.firstLsn - 1 <= lsn)?.id ?? (0 as RunId);
+    const somewhere = (this.retention.floor + this.pick(this.vdl - this.retention.floor + 1)) as Lsn;
+    const of = this.volume.runs.findLast((some) => some.firstLsn - 1 <= somewhere);
+    const run = pin?.point.run ?? of?.id ?? (0 as RunId);
+    // What lies between two runs is no read point.
+    const lsn = pin?.point.lsn ?? (Math.min(somewhere, of?.lastLsn ?? somewhere) as Lsn);
     const outcome = this.readAt(node, run, lsn);
     if (outcome === 'right') this.answered += 1;
     const closing = runById(this.volume.runs, run)?.lastLsn ?? null;
