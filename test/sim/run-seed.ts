@@ -143,6 +143,7 @@ function drawScenario(world: World): Scenario {
   const chance = world.chance('scenario');
   return {
     storageNodes: chance.pick([6, 6, 7, 8, 9]),
+    spareNodes: chance.pick([0, 1, 2, 3]),
     computeNodes: chance.integer(2, 3),
     volumes: chance.integer(1, 2),
     lal: chance.pick([200, 1_000, 5_000]),

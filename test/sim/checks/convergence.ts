@@ -36,7 +36,8 @@ function whatLags(cluster: SimCluster): string | null {
     const manifest = cluster.oracle.manifestOf(volume);
     const vdl = cluster.oracle.vdlOf(volume);
     if (manifest === null) continue;
-    for (const { pg, members } of manifest.pgs) {
+    for (const { pg, members, proposed } of manifest.pgs) {
+      if (proposed !== null) return `${volume}/${pg}: a change of members is under way`;
       const scls = new Set<number>();
       for (const member of members) {
         const core = cluster.node(member).core;

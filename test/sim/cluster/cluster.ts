@@ -15,6 +15,8 @@ import { SimStorageNode } from './storage-node.ts';
 
 export interface Scenario extends ClusterShape {
   readonly storageNodes: number;
+  /** Beyond those that the cluster begins with. */
+  readonly spareNodes: number;
   readonly computeNodes: number;
   readonly volumes: number;
   readonly workload: WorkloadShape;
@@ -32,7 +34,10 @@ export class SimCluster {
   readonly world: World;
   readonly links: Links;
   readonly oracle: Oracle;
-  readonly nodes: readonly SimStorageNode[];
+  /** Those that the cluster has, or is told to have. */
+  readonly nodes: SimStorageNode[];
+  /** Machines that stand ready. */
+  readonly spares: SimStorageNode[];
   readonly computes: readonly SimComputeNode[];
   readonly workloads: readonly Workload[];
   readonly onlookers: Onlookers;
@@ -45,19 +50,20 @@ export class SimCluster {
     const oracle = new Oracle(world, durability);
     this.oracle = oracle;
     const chosen = new ChosenValues(world, (manifest) => oracle.onManifestChosen(manifest));
-    const configs = nodeConfigs(scenario.storageNodes);
+    const all = nodeConfigs(scenario.storageNodes + scenario.spareNodes);
+    const configs = all.slice(0, scenario.storageNodes);
     const hosts = new Map<NodeId, SimStorageNode>();
     const hostOf = (node: NodeId): SimStorageNode => hosts.get(node) as SimStorageNode;
     const tap = (from: string, to: string, method: string, phase: 'request' | 'reply'): void => {
       for (const hear of this.messageListeners) hear(from, to, method as IncomingRequest['method'], phase);
     };
-    this.nodes = configs.map(
+    const made = all.map(
       (config) =>
         new SimStorageNode({
           world,
           links: this.links,
           config,
-          nodes: configs,
+          nodes: configs.includes(config) ? configs : [...configs, config],
           hostOf,
           tap,
           durability,
@@ -69,7 +75,9 @@ export class SimCluster {
           onStep: (node) => checkSegments(world, node, chosen),
         }),
     );
-    for (const node of this.nodes) hosts.set(node.nodeId, node);
+    for (const node of made) hosts.set(node.nodeId, node);
+    this.nodes = made.slice(0, configs.length);
+    this.spares = made.slice(configs.length);
     this.computes = Array.from(
       { length: scenario.computeNodes },
       (_, i) =>
@@ -82,6 +90,7 @@ export class SimCluster {
           tap,
           oracle,
           shape: scenario,
+          holderOf: (volume) => this.computes.find(({ engines }) => engines.has(volume)) ?? null,
         }),
     );
     this.workloads = Array.from(

@@ -7,6 +7,10 @@ import { isTidemarkError, TidemarkError } from '../../../src/base/errors.ts';
 import type { NodeId } from '../../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
 import type { ClusterNode, RetentionValue } from '../../../src/register/values.ts';
+import { localMembers } from '../../../compute-node/members-access.ts';
+import { NodeClients } from '../../../compute-node/driver/node-clients.ts';
+import type { MembersAccess } from '../../../compute-node/driver/segment-mover.ts';
+import { NodeOperations } from '../../../compute-node/node-operations.ts';
 import { openDirectory, type VolumeDirectory } from '../../../compute-node/driver/directory.ts';
 import { openVolume } from '../../../compute-node/driver/open-volume.ts';
 import { StorageLinks } from '../../../compute-node/driver/storage-links.ts';
@@ -39,17 +43,21 @@ export interface ComputeNodeOptions {
   readonly tap: Tap;
   readonly oracle: Oracle;
   readonly shape: ClusterShape;
+  /** Who has the volume open, as the storage nodes' answers would tell. */
+  readonly holderOf: (volume: string) => SimComputeNode | null;
 }
 
 const COMMIT_TIMEOUT_MS = 4_000;
 const TAKE_OVER_TIMEOUT_MS = 8_000;
 const RETRY_JOIN_MS = 300;
+const OPERATOR_TIMEOUT_MS = 3_000;
 
 interface Joined {
   readonly directory: VolumeDirectory;
   readonly links: StorageLinks;
-  readonly clients: ReadonlyMap<NodeId, SimClient>;
+  readonly clients: NodeClients['clients'];
   readonly registry: VolumeRegistry;
+  readonly operations: NodeOperations;
 }
 
 export class SimComputeNode {
@@ -151,6 +159,64 @@ export class SimComputeNode {
     await engine.close();
   }
 
+  /** What an operator's command does here. Rejects with what the operator is told. */
+  async operate(act: (operations: NodeOperations) => Promise<void>): Promise<void> {
+    await act((await this.#ready()).operations);
+  }
+
+  /** The volume's members, at the compute node that holds it; opened here when none does. */
+  async #membersOf(name: string): Promise<MembersAccess> {
+    try {
+      const engine = await this.#engineOf(name);
+      return localMembers(() => engine.volume.members);
+    } catch (error) {
+      if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
+      const holder = this.#options.holderOf(name);
+      if (holder === null) throw error;
+      return holder.answerMembers(this, name);
+    }
+  }
+
+  /** For another compute node, over the network: an exchange that gets lost is told as such, whatever became of it. */
+  answerMembers(asker: SimComputeNode, name: string): MembersAccess {
+    const { links, world } = this.#options;
+    const [there, back] = [
+      links.between(asker.computeId, this.computeId),
+      links.between(this.computeId, asker.computeId),
+    ];
+    const exchange = <Result>(act: (members: MembersAccess) => Promise<Result>): Promise<Result> =>
+      new Promise((resolve, reject) => {
+        const silent = new TidemarkError('UNAVAILABLE', `${this.computeId} does not answer`);
+        const deadline = asker.process.after(OPERATOR_TIMEOUT_MS, () => reject(silent));
+        const answer = (end: () => void): void => {
+          if (links.loses(back)) return;
+          asker.process.later(links.delayMs(back, 200), 'members-answer', () => {
+            deadline.cancel();
+            end();
+          });
+        };
+        if (links.loses(there)) return;
+        world.after(links.delayMs(there, 200), this.process.life, 'members', () => {
+          const engine = this.engines.get(name);
+          if (engine === undefined) {
+            answer(() =>
+              reject(new TidemarkError('UNAVAILABLE', `${name} is not open at ${this.computeId}`)),
+            );
+            return;
+          }
+          act(localMembers(() => engine.volume.members)).then(
+            (result) => answer(() => resolve(result)),
+            (error: unknown) => answer(() => reject(error as Error)),
+          );
+        });
+      });
+    return {
+      read: () => exchange((members) => members.read()),
+      propose: (pg, six) => exchange((members) => members.propose(pg, six)),
+      revert: (pg) => exchange((members) => members.revert(pg)),
+    };
+  }
+
   async #ready(): Promise<Joined> {
     if (this.#joined === null) throw new TidemarkError('UNAVAILABLE', 'the compute node is starting');
     return this.#joined;
@@ -169,12 +235,10 @@ export class SimComputeNode {
     const { world, nodes, hostOf, links: network, tap, shape } = this.#options;
     const { process: self, computeId } = this;
     const logger = simLogger(world, computeId);
-    const clients = new Map(
-      nodes.map(({ nodeId }) => [
-        nodeId,
-        new SimClient({ nodeId, caller: self, host: hostOf(nodeId), links: network, tap }),
-      ]),
-    );
+    const connect = ({ nodeId }: ClusterNode): SimClient =>
+      new SimClient({ nodeId, caller: self, host: hostOf(nodeId), links: network, tap });
+    const known = new NodeClients(connect, nodes);
+    const { clients } = known;
     for (;;) {
       try {
         const directory = await openDirectory({
@@ -199,8 +263,20 @@ export class SimComputeNode {
           maxOpenVolumes: 8,
           logger,
         });
+        known.update(directory.cluster.nodes);
+        known.onConnected((client) => links.connect(client));
+        directory.view.onChange(({ cluster }) => known.update(cluster.nodes));
+        const operations = new NodeOperations({
+          directory,
+          clients,
+          connect,
+          access: (name) => this.#membersOf(name),
+          clock: self,
+          timers: self,
+          logger,
+        });
         world.note(computeId, () => 'has joined the cluster');
-        return { directory, links, clients, registry };
+        return { directory, links, clients, registry, operations };
       } catch (error) {
         if (!isTidemarkError(error)) throw error;
         world.note(computeId, () => `cannot join yet: ${error.message}`);
@@ -216,7 +292,7 @@ export class SimComputeNode {
     const logger = simLogger(world, this.computeId);
     const found = await directory.lookup(name);
     if (found === null) throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`);
-    const { cluster } = directory;
+    const cluster = await directory.view.refresh();
     const common = {
       clock: this.process,
       timers: this.process,

@@ -71,6 +71,10 @@ export class SimStorageNode implements Host {
   readonly #options: StorageNodeOptions;
   readonly #chance: Chance;
 
+  get config(): ClusterNode {
+    return this.#options.config;
+  }
+
   constructor(options: StorageNodeOptions) {
     const { world, config } = options;
     this.#options = options;
@@ -137,14 +141,16 @@ export class SimStorageNode implements Host {
     const life = process.life;
     const { store } = this.files;
     store.mend();
-    const peers = new Map(
-      nodes
-        .filter((peer) => peer.nodeId !== nodeId)
-        .map((peer) => [
-          peer.nodeId,
-          new SimClient({ nodeId: peer.nodeId, caller: process, host: hostOf(peer.nodeId), links, tap }),
-        ]),
-    );
+    // Nodes are reached by their id: where the cluster register has them is one and the same place here.
+    const peers = new Map<NodeId, SimClient>();
+    const clientOf = (peer: NodeId): SimClient => {
+      let client = peers.get(peer);
+      if (client === undefined) {
+        client = new SimClient({ nodeId: peer, caller: process, host: hostOf(peer), links, tap });
+        peers.set(peer, client);
+      }
+      return client;
+    };
     const { core, driver, recovery } = await assembleNode({
       node: {
         nodeId,
@@ -176,7 +182,7 @@ export class SimStorageNode implements Host {
           return state.isNearlyFull;
         },
       },
-      peer: (peer) => peers.get(peer) ?? null,
+      peer: (peer) => clientOf(peer),
       crc32: nodeCrc32,
       clock: process,
       timers: process,

@@ -1,6 +1,8 @@
 /** What operators do, at the worst of times. */
 import { isTidemarkError } from '../../../src/base/errors.ts';
 import { readPointAt } from '../../../compute-node/volume/read-point.ts';
+import type { NodeOperations, OperationProgress } from '../../../compute-node/node-operations.ts';
+import type { SimStorageNode } from '../cluster/storage-node.ts';
 import type { SimComputeNode } from '../cluster/compute-node.ts';
 import type { Fault, FaultKind } from './fault.ts';
 
@@ -157,11 +159,74 @@ export const OPERATIONS: readonly FaultKind[] = [
     strike: (fault) => moveSegment(fault, null),
   },
   {
+    name: 'node-added',
+    weight: 3,
+    strike(fault) {
+      const node = fault.cluster.spares.shift();
+      if (node === undefined) return;
+      fault.hit(node.nodeId);
+      fault.cluster.nodes.push(node);
+      node.start();
+      addNode(fault, node, 20);
+    },
+  },
+  {
+    name: 'node-drained',
+    weight: 3,
+    strike(fault) {
+      const { nodeId } = fault.anyNode;
+      fault.hit(nodeId);
+      empty(fault, (operations) => operations.drain(nodeId, () => false));
+    },
+  },
+  {
+    name: 'node-replaced',
+    weight: 3,
+    strike(fault) {
+      const { cluster, chance, anyNode: leaving } = fault;
+      const takers = cluster.nodes.filter(({ az, nodeId }) => az === leaving.az && nodeId !== leaving.nodeId);
+      const taker = chance.pick(takers);
+      fault.hit(`${leaving.nodeId} by ${taker.nodeId}`);
+      empty(fault, (operations) => operations.replace(leaving.nodeId, taker.nodeId, () => false));
+      if (chance.chance(0.4))
+        fault.later(chance.between(50, 2_000), () =>
+          attempt(fault, fault.anyCompute, 'revert', () =>
+            fault.anyCompute.operate(async (operations) => {
+              await operations.revert(leaving.nodeId, taker.nodeId);
+            }),
+          ),
+        );
+    },
+  },
+  {
     name: 'segment-move-taken-back',
     weight: 2,
     strike: (fault) => moveSegment(fault, fault.chance.between(5, 1_500)),
   },
 ];
+
+/** Until it has worked, or the calm begins: an operator would not give up either. */
+function addNode(fault: Fault, node: SimStorageNode, attempts: number): void {
+  const compute = fault.anyCompute;
+  attempt(fault, compute, 'add a node', async () => {
+    try {
+      await compute.operate((operations) => operations.add(node.config));
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      if (attempts > 0) fault.later(300, () => addNode(fault, node, attempts - 1));
+    }
+  });
+}
+
+function empty(fault: Fault, begin: (operations: NodeOperations) => AsyncGenerator<OperationProgress>): void {
+  const compute = fault.anyCompute;
+  attempt(fault, compute, 'empty a node', () =>
+    compute.operate(async (operations) => {
+      for await (const progress of begin(operations))
+        if (progress.kind === 'end') fault.world.note(compute.computeId, () => `emptied ${progress.node}`);
+    }),
+  );
+}
 
 /** One segment of an open volume goes to another node of its zone; `revertAfterMs`: and back, if it is not there by then. */
 function moveSegment(fault: Fault, revertAfterMs: number | null): void {
