@@ -32,6 +32,7 @@ export class Probe {
   #isOver = false;
   #sent = 0;
   #acknowledged = 0;
+  #acknowledgedMs = performance.now();
   #write = 0;
   #figures = { asked: 0, answered: 0, acknowledgedWrites: 0, refused: 0, staleReads: 0, lostWrites: 0 };
 
@@ -53,6 +54,11 @@ export class Probe {
   /** Highest number of the beacon that was acknowledged. */
   get acknowledged(): number {
     return this.#acknowledged;
+  }
+
+  /** Since a number of the beacon was last acknowledged. */
+  get silentMs(): number {
+    return performance.now() - this.#acknowledgedMs;
   }
 
   /** Sends questions, and does not wait for the answers. */
@@ -128,6 +134,7 @@ export class Probe {
           const number = this.#sent;
           await client.execute({ sql: 'INSERT INTO beacon VALUES (?)', args: [number] });
           this.#acknowledged = number;
+          this.#acknowledgedMs = performance.now();
           if (this.#isOver) break;
           await sleep(1);
         }

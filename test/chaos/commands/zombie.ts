@@ -125,10 +125,13 @@ async function deaf({ stage, random, urls }: Trial, probe: Probe, networks: Netw
   stage.tell(`${name} does not hear ${nodes.join(' ')}`);
   for (const node of nodes) await networks?.cut(node, name);
   const endMs = performance.now() + random.pick([1_000, 4_000, 8_000]);
+  let silentMs = 0;
   while (performance.now() < endMs) {
     probe.ask(url, 1);
     await stage.sleep(100);
+    silentMs = Math.max(silentMs, Math.round(probe.silentMs));
   }
+  stage.tell(`meanwhile nobody could write for ${silentMs} ms`);
   stage.tell(`${name} hears again`);
   await networks?.heal();
   probe.ask(url, QUESTIONS);
