@@ -29,7 +29,7 @@ export interface VolumeHolder {
 }
 
 export interface VolumeSurvey {
-  /** The compute node that heartbeats for the volume, null when none does. */
+  /** The compute node that heartbeats for the volume, null when none does, or too few nodes hear it. */
   readonly holder: VolumeHolder | null;
   readonly highestEpochNumber: number;
 }
@@ -48,7 +48,7 @@ export async function surveyVolume(options: SurveyOptions): Promise<VolumeSurvey
   const nodes = await nodesOfFirstPg(options);
   for (;;) {
     const { replies, problems } = await askStatus(options, nodes);
-    if (replies.length >= READ_QUORUM) return summarize(options.name.volume, replies);
+    if (replies.length >= READ_QUORUM) return summarizeSurvey(options.name.volume, nodes.length, replies);
     if (options.clock.now().monotonicMs >= options.deadlineMs) {
       const why = problems.length > 0 ? problems.join('; ') : 'no answer in time';
       throw new TidemarkError(
@@ -111,19 +111,35 @@ function askStatus({ cluster, clients, timers }: SurveyOptions, nodes: readonly 
   });
 }
 
-function summarize(volume: VolumeId, replies: readonly StatusReply[]): VolumeSurvey {
-  const segments = replies.flatMap((reply) => reply.segments.filter((segment) => segment.volume === volume));
-  const holders = segments
-    .filter((segment) => segment.holderId !== '' && segment.holderAgeMs < HOLDER_GONE_AFTER_MS)
-    .sort((a, b) => a.holderAgeMs - b.holderAgeMs);
-  const [newest] = holders;
+/**
+ * Who holds the volume, by what `asked` nodes' replies tell. Whoever so many nodes do not hear that fewer than three can, has neither lease nor
+ * write quorum: a writer cut off from most of the cluster must not keep the volume from one that is not.
+ */
+export function summarizeSurvey(
+  volume: VolumeId,
+  asked: number,
+  replies: readonly StatusReply[],
+): VolumeSurvey {
+  const segmentsOf = (reply: StatusReply): readonly SegmentStatus[] =>
+    reply.segments.filter((segment) => segment.volume === volume);
+  const segments = replies.flatMap(segmentsOf);
+  const [newest] = segments.filter(isHeard).sort((a, b) => a.holderAgeMs - b.holderAgeMs);
+  const hears = (reply: StatusReply): boolean =>
+    segmentsOf(reply).some((segment) => isHeard(segment) && segment.holderId === newest?.holderId);
+  // One that has just started may not have been found again yet.
+  const deaf = replies.filter((reply) => reply.uptimeMs >= HOLDER_GONE_AFTER_MS && !hears(reply));
+  const isCutOff = asked - deaf.length < READ_QUORUM;
   return {
     holder:
-      newest === undefined
+      newest === undefined || isCutOff
         ? null
         : { computeId: newest.holderId, url: newest.holderUrl, ageMs: newest.holderAgeMs },
     highestEpochNumber: Math.max(0, ...segments.map(epochNumber)),
   };
+}
+
+function isHeard({ holderId, holderAgeMs }: SegmentStatus): boolean {
+  return holderId !== '' && holderAgeMs < HOLDER_GONE_AFTER_MS;
 }
 
 function epochNumber(segment: SegmentStatus): number {

@@ -9,7 +9,7 @@ import { codeOf, connect, isRefusal } from './workload/connection.ts';
 
 /** Longer than any pause. */
 const ANSWER_TIMEOUT_MS = 20_000;
-const BEACON_TIMEOUT_MS = 1_000;
+const BEACON_TIMEOUT_MS = 2_000;
 
 export interface ProbeFigures {
   readonly asked: number;
