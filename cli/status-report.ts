@@ -22,7 +22,7 @@ export function renderStatus(report: ClusterReport, style: Style): string {
 }
 
 function nodeTable(report: ClusterReport, style: Style): string {
-  const head = ['az', 'node', 'address', 'state', 'version', 'up', 'disk', 'memory', 'segments'];
+  const head = ['az', 'node', 'address', 'state', 'version', 'up', 'disk', 'memory', 'segments', 'scrubbed'];
   const nodes = [...report.nodes].sort((a, b) => compare(a.az, b.az) || compare(a.nodeId, b.nodeId));
   let lastAz: string | null = null;
   const rows = nodes.map((node) => {
@@ -39,6 +39,7 @@ function nodeTable(report: ClusterReport, style: Style): string {
       status === null ? '' : formatBytes(status.diskBytes),
       status === null ? '' : formatBytes(status.memoryBytes),
       status === null ? '' : String(status.segments.length),
+      status === null ? '' : scrubText(status.lastScrubMicros),
     ];
   });
   return tableText(head, rows, new Set([5, 6, 7, 8]), style);
@@ -49,11 +50,18 @@ function stateText(node: NodeReport, style: Style): string {
   const segments = node.status?.segments ?? [];
   const hydrating = segments.filter((segment) => !segment.hydrated);
   const quarantined = segments.filter((segment) => segment.quarantined && segment.hydrated).length;
+  const doubted = segments.reduce((sum, { pagesInDoubt }) => sum + pagesInDoubt, 0);
   const troubles = [
     ...(quarantined > 0 ? [`${quarantined} quarantined`] : []),
+    ...(doubted > 0 ? [`${doubted} pages in doubt`] : []),
     ...(hydrating.length > 0 ? [`${hydrating.length} hydrating${shareText(hydrating)}`] : []),
   ];
   return troubles.length > 0 ? style.yellow(troubles.join(', ')) : style.green('up');
+}
+
+/** When the last full scrub ended. */
+function scrubText(micros: number): string {
+  return micros === 0 ? '' : `${formatDuration(Math.max(0, Date.now() - micros / 1_000))} ago`;
 }
 
 /** Of the pages to be copied. */

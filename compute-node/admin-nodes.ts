@@ -13,6 +13,7 @@ import { errorBody } from './admin-http.ts';
 import type { MembersAccess } from './driver/segment-mover.ts';
 import type { ComputeNode } from './node.ts';
 import type { OperationProgress } from './node-operations.ts';
+import type { ScrubProgress } from './scrub-operation.ts';
 
 export async function addNode(node: ComputeNode, body: unknown): Promise<ClusterNode> {
   const text = field(body, 'node');
@@ -49,6 +50,14 @@ export async function replaceNode(
   return tell(response, (isAbandoned) => operations.replace(leaving, taker, isAbandoned));
 }
 
+export async function scrub(node: ComputeNode, body: unknown, response: ServerResponse): Promise<void> {
+  const [volume, nodeId] = [field(body, 'volume'), field(body, 'node')];
+  if (volume !== undefined && typeof volume !== 'string') throw bad('volume must be a name');
+  if (nodeId !== undefined && typeof nodeId !== 'string') throw bad('node must be the id of a storage node');
+  const only = nodeId === undefined ? null : parseNodeId(nodeId);
+  return tell(response, (isAbandoned) => node.scrub(volume ?? null, only, isAbandoned));
+}
+
 export async function readMembers(node: ComputeNode, volume: string): ReturnType<MembersAccess['read']> {
   const access = await node.members(volume);
   return access.read();
@@ -71,7 +80,7 @@ export async function changeMembers(
 /** Lines as they come. The first one decides between an error with a status and an error in a line. */
 async function tell(
   response: ServerResponse,
-  begin: (isAbandoned: () => boolean) => AsyncIterable<OperationProgress>,
+  begin: (isAbandoned: () => boolean) => AsyncIterable<OperationProgress | ScrubProgress>,
 ): Promise<void> {
   const line = (value: unknown): void => {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
@@ -79,7 +88,7 @@ async function tell(
   };
   try {
     for await (const progress of begin(() => response.destroyed)) {
-      line(progress.kind === 'end' ? { done: true, ...progress } : progress);
+      line('kind' in progress && progress.kind === 'end' ? { done: true, ...progress } : progress);
     }
   } catch (error) {
     if (!response.headersSent) throw error;

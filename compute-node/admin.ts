@@ -13,6 +13,7 @@
  *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
  *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines
  *   POST /-/nodes/NODE/replace         {by: "NODE", revert?: true}; progress as NDJSON lines
+ *   POST /-/scrub                      {volume?: "NAME", node?: "NODE"}; progress as NDJSON lines
  */
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -24,7 +25,7 @@ import { pipeline } from 'node:stream/promises';
 import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
 import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
-import { addNode, changeMembers, drainNode, readMembers, replaceNode } from './admin-nodes.ts';
+import { addNode, changeMembers, drainNode, readMembers, replaceNode, scrub } from './admin-nodes.ts';
 import type { ComputeNode } from './node.ts';
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -82,6 +83,8 @@ async function route(
         return sendJson(response, 200, { nodes: await node.operations.list() });
       case 'POST nodes':
         return sendJson(response, 201, await addNode(node, await readJson(request)));
+      case 'POST scrub':
+        return scrub(node, await readJson(request), response);
       case 'POST nodes/NAME/drain':
         return drainNode(node, decodeURIComponent(name!), await readJson(request), response);
       case 'POST nodes/NAME/replace':

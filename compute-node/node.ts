@@ -10,6 +10,7 @@ import { nodeRandom } from '../src/adapters/random.ts';
 import { nodeTimers } from '../src/adapters/timers.ts';
 import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
+import type { NodeId } from '../src/log/lsn.ts';
 import type { ClusterNode } from '../src/register/values.ts';
 import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
 import { NodeClients } from './driver/node-clients.ts';
@@ -22,6 +23,7 @@ import type { EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
 import { localMembers, remoteMembers } from './members-access.ts';
 import { NodeOperations } from './node-operations.ts';
+import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
 import type { OpenVolumeStatus } from './volume/open-volume.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
 
@@ -193,6 +195,27 @@ export class ComputeNode {
         };
       }),
     };
+  }
+
+  /** A full scrub of all storage nodes, or one; of all volumes, or one. */
+  async *scrub(
+    volume: string | null,
+    nodeId: NodeId | null,
+    isAbandoned: () => boolean,
+  ): AsyncGenerator<ScrubProgress> {
+    const { clusterId, nodes } = await this.#directory.view.refresh();
+    const nodeIds = nodes.map((node) => node.nodeId).filter((id) => nodeId === null || id === nodeId);
+    if (nodeIds.length === 0) {
+      throw new TidemarkError('NODE_NOT_FOUND', `there is no storage node '${nodeId}'`, {
+        nextStep: 'List them with `tidemark node list`.',
+      });
+    }
+    const onlyVolume = volume === null ? null : (await this.#lookup(volume)).volume;
+    const { clients } = this.#nodes;
+    yield* scrubNodes(
+      { clusterId, nodeIds, onlyVolume, clients, clock: nodeClock, timers: nodeTimers },
+      isAbandoned,
+    );
   }
 
   /** Hardens what was handed over (bounded), gives leases back, disconnects. */

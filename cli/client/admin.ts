@@ -6,6 +6,7 @@ import type { EngineStatus } from '../../compute-node/engine/api.ts';
 import type { NodeSummary, OperationProgress } from '../../compute-node/node-operations.ts';
 import type { OpenVolumeStatus } from '../../compute-node/volume/open-volume.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
+import type { ScrubProgress } from '../../compute-node/scrub-operation.ts';
 import type { StatusReply } from '../../src/messages/messages.ts';
 import { refusalFromHttp } from './hrana-socket.ts';
 import type { Target } from './target.ts';
@@ -95,6 +96,23 @@ export class AdminClient {
     }
     throw new TidemarkError('UNAVAILABLE', 'the compute node ended before it told how it went', {
       nextStep: `Ask again: what was begun goes on, and \`tidemark node ${how}\` finds what is left to do.`,
+    });
+  }
+
+  /** A full scrub: the last word of every node. */
+  async scrub(
+    wishes: { readonly volume?: string; readonly node?: string },
+    onProgress: (progress: ScrubProgress) => void,
+  ): Promise<ScrubProgress> {
+    const response = await this.send('POST', '/-/scrub', null, JSON.stringify(wishes));
+    await this.refuseUnlessOk(response);
+    for await (const message of this.messagesOf(response)) {
+      const progress = message as unknown as ScrubProgress;
+      if (progress.done) return progress;
+      onProgress(progress);
+    }
+    throw new TidemarkError('UNAVAILABLE', 'the compute node ended before it told how the scrub went', {
+      nextStep: 'Ask again: the storage nodes go on with it.',
     });
   }
 

@@ -94,6 +94,6 @@ export const DEFAULT_CORE_LIMITS: CoreLimits = {
   copyReplyBytes: MAX_BOXCAR_BYTES,
   copyRetryMs: 200,
   scrubIntervalMs: 24 * 3_600_000,
-  scrubStepMs: 100,
+  scrubStepMs: 50,
   roundsRemembered: 256,
 };
