@@ -297,6 +297,14 @@ function storeValueCases(): GoldenCase[] {
   const image = { isRecord: true, isKept: true, prevLsn: toLsn(LSN), sinceKeptBytes: 0, data: pageOf(9) };
   const madeKey = keys.image(PAGE, toLsn(LSN + 4));
   const made = { isRecord: false, isKept: false, prevLsn: NO_LSN, sinceKeptBytes: 777, data: pageOf(3) };
+  const hydration = {
+    id: '3.seed/1',
+    throughLsn: toLsn(LSN),
+    cursor: { page: PAGE, lsn: toLsn(LSN - 30), image: true },
+    highestPage: 9,
+    copiedBytes: 123_456,
+    isCopied: false,
+  };
   const progress = {
     vdl: toLsn(LSN + 4),
     tail: toLsn(LSN + 1),
@@ -329,6 +337,12 @@ function storeValueCases(): GoldenCase[] {
       encode: () => values.encodeImage(madeKey, made),
       decode: (bytes) => values.decodeImage(madeKey, bytes),
       value: made,
+    },
+    {
+      name: 'store-hydration',
+      encode: () => values.encodeHydration(keys.hydration, hydration),
+      decode: (bytes) => values.decodeHydration(keys.hydration, bytes),
+      value: hydration,
     },
     {
       name: 'store-progress',
