@@ -7,7 +7,7 @@ import { strict as assert } from 'node:assert';
 import type { Lsn, NodeId, PgIndex, RunId } from '../../src/log/lsn.ts';
 import type { RetentionValue } from '../../src/register/values.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
-import { isVisible, runById, visiblePath } from '../../src/timeline/visibility.ts';
+import { isVisible, newestVisibleLsn, runById, visiblePath } from '../../src/timeline/visibility.ts';
 import { compareKeys, parseKey, parsePageKey } from '../../storage-node/core/keys.ts';
 import type { CoreLimits } from '../../storage-node/core/limits.ts';
 import { newestSameLsn } from '../../src/timeline/kept.ts';
@@ -17,6 +17,9 @@ import { chanceFrom } from './chance.ts';
 
 const PAGES = 6;
 const FIRST_PG = 0 as PgIndex;
+const MAX_AWAY = 2;
+/** Long enough for every peer to have been asked, in turn, after any pause. */
+const SETTLE_MS = 12_000;
 const LIMITS: Partial<CoreLimits> = {
   roundRecords: 12,
   roundAgeMs: 100,
@@ -39,6 +42,8 @@ export class PageLife {
   reads = 0;
   private nextPin = 1;
   refusals = new Map<string, number>();
+  /** Nodes that nothing reaches, for so many more steps. */
+  private readonly away = new Map<NodeId, number>();
 
   constructor(seed: number) {
     this.chance = chanceFrom(seed);
@@ -64,6 +69,64 @@ export class PageLife {
     else if (dice < 0.95) this.vanish();
     else this.cluster.advance(600);
     for (let i = 0; i < 4; i += 1) this.read();
+    this.comeBack();
+  }
+
+  /** All reach each other again: every copy becomes whole by itself, and holds the same. */
+  settle(): void {
+    this.away.clear();
+    this.cluster.heal();
+    const { volume } = this;
+    this.cluster.advance(SETTLE_MS);
+    // A heartbeat's news: who lacks the end does not know it otherwise.
+    const news = volume.append([], { vdl: volume.lastLsn });
+    for (const node of this.cluster.nodeIds) this.cluster.send(node, 'append', news, () => {});
+    this.cluster.advance(SETTLE_MS);
+    const tail = volume.tail(FIRST_PG, volume.lastLsn);
+    for (const node of this.cluster.nodeIds) {
+      const segment = this.cluster.core(node)?.segments.get(volume.volume, FIRST_PG);
+      assert.ok(segment, `${node} has no segment`);
+      assert.equal(
+        segment.quarantine,
+        null,
+        `${node} is in quarantine: ${JSON.stringify(segment.quarantine)}`,
+      );
+      assert.equal(segment.held.hasGap, false, `${node} holds records beyond a gap`);
+      assert.equal(segment.scl, tail, `SCL of ${node}`);
+      const pages = Array.from({ length: PAGES }, (_, i) => i + 1);
+      const reply = this.cluster.ask(node, 'readPages', {
+        ...volume.readPages(pages, { run: volume.headRun, lsn: volume.lastLsn }),
+        clusterId: TEST_CLUSTER,
+      });
+      assert.equal(reply.refusal, null, `${node}: ${reply.refusal?.message}`);
+      const point = { volume: volume.volume, run: volume.headRun, lsn: volume.lastLsn };
+      for (const { page, data } of reply.pages) {
+        const expected = volume.replay(point, page) ?? new Uint8Array(0);
+        assert.equal(Buffer.compare(data, expected), 0, `page ${page} of ${node} in the end`);
+      }
+    }
+  }
+
+  /** Writers and peers do not reach the node any more; whoever asks it for pages does. */
+  private goAway(node: NodeId): void {
+    if (this.away.size >= MAX_AWAY || this.away.has(node)) return;
+    this.away.set(node, 1 + this.pick(10));
+    for (const other of this.cluster.nodeIds) if (other !== node) this.cluster.cut(node, other);
+  }
+
+  private comeBack(): void {
+    for (const [node, steps] of this.away) {
+      if (steps > 1) this.away.set(node, steps - 1);
+      else this.away.delete(node);
+    }
+    this.cluster.heal();
+    for (const node of this.away.keys())
+      for (const other of this.cluster.nodeIds) if (other !== node) this.cluster.cut(node, other);
+  }
+
+  /** Those that a writer reaches. */
+  private get reached(): readonly NodeId[] {
+    return this.cluster.nodeIds.filter((node) => !this.away.has(node));
   }
 
   /** Nodes whose store has lost a write in its middle. */
@@ -74,8 +137,9 @@ export class PageLife {
     for (let i = this.pick(9); i >= 0; i -= 1) {
       records.push(this.volume.write(1 + this.pick(PAGES), this.pick(1000), { image: this.chance() < 0.07 }));
     }
-    for (const node of this.cluster.nodeIds) {
-      if (this.chance() < 0.15) continue;
+    const sure = this.reached[this.pick(this.reached.length)];
+    for (const node of this.reached) {
+      if (node !== sure && this.chance() < 0.15) continue;
       this.cluster.send(node, 'append', this.volume.append(records, { vdl: this.vdl }), () => {});
     }
     this.cluster.pump();
@@ -96,13 +160,16 @@ export class PageLife {
   /** The new writer finds the VDL that was reported, or more; half of the time it goes back to an older point of any run. */
   private takeOver(): void {
     this.cluster.advance(400);
+    for (let i = this.pick(3); i > 0; i -= 1) this.goAway(this.cluster.nodeIds[this.pick(6)] as NodeId);
     const found = this.chance() < 0.5 ? this.volume.lastLsn : this.vdl;
     const target = this.chance() < 0.5 ? this.point() : null;
     this.volume.takeOver(`w${this.volume.epoch.number + 1}`, Math.max(this.vdl, found) as Lsn, target);
-    for (const node of this.cluster.nodeIds) this.cluster.ask(node, 'fence', this.volume.fence());
-    for (const node of this.cluster.nodeIds) {
+    for (const node of this.reached) this.cluster.send(node, 'fence', this.volume.fence(), () => {});
+    this.cluster.pump();
+    for (const node of this.reached) {
       this.cluster.send(node, 'install', this.volume.install(0, this.retention), (reply) => {
-        assert.ok(reply.installed, reply.refusal?.message);
+        const isAsking = reply.refusal?.code === 'UNAVAILABLE';
+        assert.ok(reply.installed || isAsking, reply.refusal?.message);
       });
     }
     this.cluster.pump();
@@ -112,7 +179,7 @@ export class PageLife {
 
   /**
    * LevelDB loses one entry of a page without a word, as a flipped bit in one of its tables makes it do: whoever reads the head now gets the
-   * right bytes or is told of the damage. An entry that is the newest of its page is missed only where the page's head is remembered.
+   * right bytes or is told of the damage. An entry that is the newest up to there is missed only where the page's head is remembered.
    */
   private vanish(): void {
     const { volume } = this;
@@ -125,14 +192,14 @@ export class PageLife {
     const [key] = entries[this.pick(entries.length)] ?? [];
     if (key === undefined) return;
     const { page } = parsePageKey(key);
-    const ofPage = entries.filter(([other]) => parsePageKey(other).page === page);
-    const isNewest = ofPage.every(([other]) => compareKeys(other, key) <= 0);
-    if (isNewest && segment.heads.get(page) === null) return;
-    // What the head does not see of the page is not read, and its backlinks are not met.
     const path = visiblePath(volume.runs, volume.headRun, this.vdl, volume.volume);
-    const isMissed = ([other]: readonly [Uint8Array, Uint8Array]) =>
-      compareKeys(other, key) > 0 && !isVisible(path, volume.volume, parsePageKey(other).lsn);
-    if (ofPage.some(isMissed)) return;
+    const upToLsn = newestVisibleLsn(path, volume.volume) ?? 0;
+    const ofPage = entries.filter(
+      ([other]) => parsePageKey(other).page === page && parsePageKey(other).lsn <= upToLsn,
+    );
+    const isNewest = ofPage.every(([other]) => compareKeys(other, key) <= 0);
+    const head = segment.heads.get(page);
+    if (isNewest && (head === null || head.newestLsn > upToLsn)) return;
     disk.hide(key, () => {
       const reply = this.cluster.ask(node, 'readPages', {
         ...volume.readPages([page], { run: volume.headRun, lsn: this.vdl }),
@@ -153,7 +220,7 @@ export class PageLife {
     const pins = pin.point.lsn >= this.retention.floor && this.chance() < 0.5 ? [...kept, pin] : kept;
     const floor = Math.max(this.retention.floor, Math.min(point.lsn, this.vdl)) as Lsn;
     this.retention = this.volume.retention(floor, pins);
-    for (const node of this.cluster.nodeIds) {
+    for (const node of this.reached) {
       this.cluster.send(node, 'install', this.volume.install(0, this.retention), () => {});
     }
     this.cluster.advance(300);
@@ -198,6 +265,9 @@ export class PageLife {
       this.explain(reply.refusal.code, run, lsn, pin !== undefined, reply.refusal.message);
       return;
     }
+    // No read point: a node that knows better says CUT, one that was away when the run was closed cannot know.
+    const closing = runById(volume.runs, run)?.lastLsn ?? null;
+    if (closing !== null && lsn > closing) return;
     const path = visiblePath(volume.runs, run, lsn, volume.volume);
     for (const version of reply.pages) {
       const expected = volume.replay({ volume: volume.volume, run, lsn }, version.page);
@@ -231,6 +301,7 @@ export class PageLife {
         return;
       case 'BEHIND':
       case 'QUARANTINED':
+      case 'UNAVAILABLE':
         return;
       default:
         assert.fail(`${code}: ${message}`);

@@ -49,6 +49,7 @@ function whatLags(cluster: SimCluster): string | null {
         if (segment.quarantine !== null) return `${name} is in quarantine: ${segment.quarantine.kind}`;
         if (segment.vdl !== vdl) return `${name} knows VDL ${segment.vdl} of ${vdl}`;
         if (segment.scl < segment.tail) return `${name} has SCL ${segment.scl} of ${segment.tail}`;
+        if (segment.held.hasGap) return `${name} holds records beyond a gap`;
         scls.add(segment.scl);
       }
       if (scls.size > 1) return `${volume}/${pg} has SCLs ${[...scls].join(', ')}`;

@@ -163,6 +163,9 @@ export class Oracle {
     frames: readonly Uint8Array[],
   ): void {
     const known = this.#of(volume);
+    const before = known.records.get((firstLsn - 1) as Lsn);
+    if (before !== undefined && sameEpoch(before.epoch, epoch) && before.commitTimeMicros >= commitTimeMicros)
+      this.#violate('commit-time', `the MTR at ${firstLsn} is stamped no later than the one before it`);
     for (const [index, { page }] of changes.entries()) {
       const lsn = (firstLsn + index) as Lsn;
       if (known.records.has(lsn)) this.#violate('lsn-reuse', `LSN ${lsn} was given twice`);

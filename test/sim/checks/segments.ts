@@ -1,15 +1,17 @@
 /** What must hold in every segment after every step of its node's core (design section 1). */
+import { compareManifests } from '../../../storage-node/core/manifests.ts';
 import type { Segment } from '../../../storage-node/core/segment.ts';
 import type { SimStorageNode } from '../cluster/storage-node.ts';
 import type { World } from '../world/world.ts';
 import { encodeRetention } from '../../../src/register/codec.ts';
-import type { RetentionValue } from '../../../src/register/values.ts';
+import type { ManifestValue, RetentionValue } from '../../../src/register/values.ts';
 import type { ChosenValues } from './registers.ts';
 
 interface Seen {
   vdl: number;
   collected: number;
   retention: RetentionValue | null;
+  manifest: ManifestValue | null;
 }
 
 const SEEN = new WeakMap<Segment, Seen>();
@@ -27,8 +29,14 @@ export function checkSegments(world: World, node: SimStorageNode, chosen: Chosen
       world.violate('order', `${who}: collected ${collected} at floor ${floor}`);
     let seen = SEEN.get(segment);
     if (seen === undefined) {
-      seen = { vdl, collected, retention: null };
+      seen = { vdl, collected, retention: null, manifest: null };
       SEEN.set(segment, seen);
+    }
+    const manifest = segment.manifest?.value ?? null;
+    if (manifest !== null && manifest !== seen.manifest) {
+      if (seen.manifest !== null && compareManifests(manifest, seen.manifest) < 0)
+        world.violate('regress', `${who}: went back to an older manifest`);
+      seen.manifest = manifest;
     }
     const { retention } = segment;
     if (retention !== null && retention !== seen.retention) {

@@ -30,6 +30,8 @@ import {
 export const CLIENTS = 'clients';
 const ANSWER_TIMEOUT_MS = 5_000;
 const ACTIVE_LISTS = 6;
+/** Share of transactions before which a client goes to another compute node, for no reason. */
+const HOPS = 0.04;
 
 export interface WorkloadShape {
   readonly clients: number;
@@ -133,6 +135,8 @@ export class Workload {
     const pauseMs = -Math.log(1 - this.#chance.next()) * this.#shape.pauseMs;
     this.#world.after(pauseMs, null, 'client', () => {
       if (this.#isStopped) return;
+      // Some try their luck elsewhere: so there are clients at a new writer while others still ask the old one.
+      if (this.#chance.chance(HOPS)) client.goElsewhere();
       this.#perform(client, this.#plan()).then(
         () => this.#next(client),
         (error: unknown) => this.#world.fail(`client ${client.name}`, error),

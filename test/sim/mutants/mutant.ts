@@ -13,6 +13,11 @@ export interface Edit {
   readonly replace: string;
 }
 
+import type { SeedOptions } from '../run-seed.ts';
+
+/** How the simulator's scenario is bent. */
+export type SeedBias = Pick<SeedOptions, 'weights' | 'faultCount' | 'scenario'>;
+
 /**
  * Where the mutant must be caught.
  * - cluster: whole clusters in the simulator (test/sim).
@@ -34,7 +39,7 @@ export interface Mutant {
   readonly arena: ArenaName;
   readonly edits: readonly Edit[];
   /** Bias of the simulator's scenario (SimOptions), so that the rule is put to the test often. */
-  readonly hint?: Readonly<Record<string, unknown>>;
+  readonly hint?: SeedBias;
 }
 
 /** `source` with every edit of one file made. Throws when a text to find is not there exactly once. */

@@ -15,6 +15,7 @@ describe('page reads', () => {
       fc.property(fc.integer({ min: 1, max: 2 ** 30 }), (seed) => {
         const life = new PageLife(seed);
         for (let i = 0; i < 60; i += 1) life.step();
+        life.settle();
         const refused = [...life.refusals.values()].reduce((sum, count) => sum + count, 0);
         answered += life.reads - refused;
         gone += life.refusals.get('GONE') ?? 0;

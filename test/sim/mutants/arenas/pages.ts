@@ -8,6 +8,7 @@ export const pages: Arena = {
   async runSeed(seed) {
     const life = new PageLife(seed);
     for (let i = 0; i < STEPS; i += 1) life.step();
+    life.settle();
     return [];
   },
 };

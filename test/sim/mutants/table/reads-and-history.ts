@@ -1,5 +1,6 @@
 /** Page reads, floor and collection, timelines (design sections 4, 5, 7), and the engine's side of them. */
 import type { Mutant } from '../mutant.ts';
+import { HISTORY } from './biases.ts';
 
 const READ_REQUESTS = 'storage-node/core/read-requests.ts';
 const PAGE_READ = 'storage-node/core/page-read.ts';
@@ -67,8 +68,8 @@ export const READS_AND_HISTORY: readonly Mutant[] = [
     edits: [
       {
         file: PAGE_READ,
-        find: 'if (record.prevLsn !== null && record.prevLsn !== before) {',
-        replace: 'if (false) {',
+        find: 'if (record.prevLsn === null || record.prevLsn === before) continue;',
+        replace: 'continue;',
       },
     ],
   },
@@ -90,6 +91,7 @@ export const READS_AND_HISTORY: readonly Mutant[] = [
     rule: 'The floor is never raised above a live read point.',
     section: '7',
     arena: 'cluster',
+    hint: HISTORY,
     edits: [
       {
         file: FLOOR_WINDOW,
@@ -103,6 +105,7 @@ export const READS_AND_HISTORY: readonly Mutant[] = [
     rule: 'The floor is never raised above the window’s start.',
     section: '7',
     arena: 'cluster',
+    hint: HISTORY,
     edits: [
       {
         file: FLOOR_WINDOW,
@@ -144,6 +147,7 @@ export const READS_AND_HISTORY: readonly Mutant[] = [
     rule: 'Raising the floor is a compare-and-set of the retention register, ordered with pins.',
     section: '7',
     arena: 'cluster',
+    hint: HISTORY,
     edits: [
       {
         file: FLOOR_KEEPER,
@@ -157,6 +161,7 @@ export const READS_AND_HISTORY: readonly Mutant[] = [
     rule: 'History is collected to a committed floor only.',
     section: '6, 7',
     arena: 'cluster',
+    hint: HISTORY,
     edits: [
       {
         file: FLOOR_KEEPER,

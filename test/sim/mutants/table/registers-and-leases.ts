@@ -1,5 +1,6 @@
 /** Replicated registers (design section 6), read leases and confirmation (section 4). */
 import type { Mutant } from '../mutant.ts';
+import { FAILOVERS, RESTARTS } from './biases.ts';
 
 const ACCEPTOR = 'src/register/acceptor.ts';
 const PROPOSER = 'src/register/proposer.ts';
@@ -17,6 +18,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'An acceptor’s promise and value are durable before its reply: a restart forgets nothing.',
     section: '5, 6',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: NODE_REGISTERS,
@@ -30,6 +32,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'Nothing is accepted below the ballot that was promised.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: ACCEPTOR,
@@ -43,6 +46,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A value is proposed on the highest one that four promises report.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: PROPOSER,
@@ -56,6 +60,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A register is won by four promises and committed by four acceptors.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: PROPOSER,
@@ -74,6 +79,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'One (ballot, version) has one value; one epoch is promised to one writer: a lower one, of the same number too, is refused.',
     section: '1, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: 'src/log/epoch.ts',
@@ -87,6 +93,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease counts from the moment its heartbeat was sent.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: HEARTBEATS,
@@ -100,6 +107,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'After its start a node holds acknowledgements of new epochs for a lease term: it may have forgotten a promise.',
     section: '4',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: LEASES,
@@ -113,6 +121,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'Acknowledgements of a new epoch’s install and appends wait until the last lease promise has run out.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: NODE,
@@ -126,6 +135,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'Leases never delay fencing: a cut-off writer that still heartbeats is deposed all the same.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: NODE_TAKE_OVER,
@@ -140,6 +150,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease is three promises: 3 + 4 > 6.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: LEASE,
@@ -153,6 +164,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease ends with its term, shortened by the clocks’ error.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: LEASE,
@@ -166,6 +178,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease is void when the process’s clocks diverge.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: LEASE,
@@ -179,6 +192,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A strong read needs a lease, or its epoch confirmed by three segments.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [{ file: CONFIRMATION, find: 'if (this.#lease.isHeld(now)) return;', replace: 'return;' }],
   },
   {
@@ -186,6 +200,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A read is confirmed by a request that starts after it arrived.',
     section: '4',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: CONFIRMATION,

@@ -1,5 +1,6 @@
 /** What a storage node keeps over crashes and damage: journal, guard, quarantine, checksums (design section 5). */
 import type { Mutant } from '../mutant.ts';
+import { RESTARTS } from './biases.ts';
 
 const SEGMENT = 'storage-node/core/segment.ts';
 const RECOVERY = 'storage-node/core/recovery.ts';
@@ -17,6 +18,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'The promise of an epoch survives a restart.',
     section: '5, 6',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: SEGMENT,
@@ -30,6 +32,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'Promises are in the journal’s guard: LevelDB alone cannot be trusted with what was acknowledged.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: SEGMENT,
@@ -49,6 +52,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'A segment that holds less than it acknowledged says so: its absences prove nothing.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       { file: SEGMENT, find: 'return this.quarantine !== null;', replace: 'return false;' },
       {
@@ -63,6 +67,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'What was acknowledged is remembered beside the log: less held than that is found at the start.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: RECOVERY,
@@ -76,6 +81,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'A quarantined segment’s absences deny nothing to recovery.',
     section: '5, 6',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: FENCE,
@@ -89,6 +95,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'Batches that LevelDB lost are replayed from the journal at a start.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: RECOVERY,
@@ -102,6 +109,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'An entry that was never known synced and is torn is no damage.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [{ file: JOURNAL_RECOVERY, find: '    lastFound - 1,\n', replace: '    lastFound + 1,\n' }],
   },
   {
@@ -109,6 +117,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'An invalid entry at or below one known synced is damage.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: JOURNAL_RECOVERY,
@@ -122,6 +131,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'A journal entry counts only with its checksum.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [{ file: JOURNAL_ENTRY, find: 'if (checksum !== header.checksum) return false;', replace: '' }],
   },
   {
@@ -129,6 +139,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'Ring space is reused only when its home ops are in LevelDB’s tables and its guard ops in both copies.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: JOURNAL,
@@ -147,6 +158,7 @@ export const STORAGE: readonly Mutant[] = [
     rule: 'LevelDB is synced before ring space is reused.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: JOURNAL,

@@ -1,5 +1,6 @@
 /** Taking over: fence, compute, re-replicate, commit, install (design section 6). */
 import type { Mutant } from '../mutant.ts';
+import { FAILOVERS, GROWTH, RESTARTS } from './biases.ts';
 
 const COMPUTE = 'compute-node/volume/take-over-compute.ts';
 const FENCE = 'compute-node/volume/take-over-fence.ts';
@@ -60,6 +61,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A recovered volume ends at a CPL.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [{ file: COMPUTE, find: 'if (record.isCpl) vdl = record.lsn;', replace: 'vdl = record.lsn;' }],
   },
   {
@@ -67,6 +69,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Recovery follows the chain without gaps; the highest LSN found proves nothing.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -81,6 +84,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Recovery takes the union of the inventories, not the fourth-highest SCL.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -95,6 +99,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'The union of inventories is masked by the manifest’s runs: a ghost does not exist.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -108,6 +113,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'At least three intact inventories: only three of six meet every write quorum.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -126,6 +132,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A promise stops the older writer at once: nothing is added to an inventory that was reported.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: APPEND,
@@ -139,6 +146,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A node that has promised a newer epoch serves no older one: no lease, no SCL.',
     section: '4, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
       {
@@ -153,6 +161,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Having promised a newer epoch, a segment reports no SCL to older writers; nor does a writer believe an SCL beyond what it sent.',
     section: '1, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
       {
@@ -172,6 +181,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Between promise and install nothing is admitted by gossip, and nothing told to the older writer.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
       { file: GOSSIP, find: 'if (segment.isInTerm) {', replace: 'if (true) {' },
@@ -182,6 +192,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'An LSN in no run is never admitted: an append of an older epoch changes nothing.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       ...LAX_ADMISSION,
       { file: APPEND, find: 'if (order < 0) return stale(segment);', replace: '' },
@@ -202,6 +213,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Gossip admits by runs: a ghost that a straggler still holds does not come back.',
     section: '6',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       ...LAX_ADMISSION,
       {
@@ -215,7 +227,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'journal-replayed-without-admission',
     rule: 'What the journal or the store still hold at a start goes through the same admission.',
     section: '5',
-    arena: 'cluster',
+    arena: 'pages',
     edits: [
       ...LAX_ADMISSION,
       {
@@ -229,7 +241,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'cut-not-made',
     rule: 'Installing a manifest cuts what it denies.',
     section: '6',
-    arena: 'cluster',
+    arena: 'pages',
     edits: [
       {
         file: SEGMENT,
@@ -243,6 +255,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A new run opens past every LSN the old writer could have used; a record of another birth epoch does not exist.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: MANIFEST,
@@ -266,6 +279,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A record whose birth epoch is not its run’s is a ghost, although its LSN lies in a run (here the LSNs that a run may use overlap by one).',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: MANIFEST,
@@ -289,6 +303,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A record’s birth epoch is checked against its run only: recovery carries old records to nodes of a new epoch.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: APPEND,
@@ -303,6 +318,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'No LSN is ever given out twice: a run in which nothing was found is closed, not opened again at its first LSN.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: MANIFEST,
@@ -317,6 +333,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A manifest older than the installed one is never put in force.',
     section: '6',
     arena: 'cluster',
+    hint: GROWTH,
     edits: [
       {
         file: NODE_MEMBERSHIP,
@@ -341,6 +358,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Nothing is cut before the manifest that cuts it is committed.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: TAKE_OVER,
@@ -354,6 +372,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Only the winner at the manifest register fences, by the manifest that it learned there.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: TAKE_OVER,
@@ -368,6 +387,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'What fewer than four segments hold is re-replicated before the manifest is committed.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: REPLICATE,
@@ -381,6 +401,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A candidate told of a newer installed manifest than the register showed adopts it.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: FENCE,
@@ -399,6 +420,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'The volume opens only when four segments of every PG have installed the manifest.',
     section: '4, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: 'compute-node/volume/take-over-install.ts',
@@ -412,6 +434,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'The writer id of an epoch is fresh and random for every attempt.',
     section: '1, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: DRIVER,
@@ -425,6 +448,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A peer’s VDL is believed only if its runs are known here.',
     section: '6',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: GOSSIP,
@@ -438,6 +462,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Installing a manifest clamps watermarks to what is admitted, or a quarantine of cut records never ends.',
     section: '5',
     arena: 'cluster',
+    hint: RESTARTS,
     edits: [
       {
         file: SEGMENT,
@@ -456,6 +481,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A segment refuses a manifest that cuts what it knows to be durable or has in page form, and one that rewrites history.',
     section: '6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: MANIFESTS,

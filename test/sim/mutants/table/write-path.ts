@@ -1,5 +1,6 @@
 /** The way of a write: acknowledgement, durability, completeness (design sections 1, 3, 5). */
 import type { Mutant } from '../mutant.ts';
+import { FAILOVERS, GROWTH } from './biases.ts';
 
 const TRACKER = 'src/quorum/volume-tracker.ts';
 const PG_TRACKER = 'src/quorum/pg-tracker.ts';
@@ -105,7 +106,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     name: 'resend-duplicates',
     rule: 'A record that comes again is known, not new.',
     section: '3',
-    arena: 'cluster',
+    arena: 'pages',
     edits: [
       {
         file: HELD_LOG,
@@ -119,6 +120,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     rule: 'While an MTR waits for its PG, every later MTR waits behind it.',
     section: '6, 9',
     arena: 'cluster',
+    hint: GROWTH,
     edits: [
       {
         file: WRITER,
@@ -132,6 +134,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     rule: 'Records for a new PG go out only after the manifest naming it is committed.',
     section: '6, 9',
     arena: 'cluster',
+    hint: GROWTH,
     edits: [
       {
         file: WRITER,
@@ -145,6 +148,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     rule: 'Proof of a higher epoch ends the term for good.',
     section: '3, 6',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: WRITER,
@@ -176,6 +180,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     rule: 'Commits are stamped max(previous + 1, now), over failovers too.',
     section: '7',
     arena: 'cluster',
+    hint: FAILOVERS,
     edits: [
       {
         file: WRITER,

@@ -1,0 +1,75 @@
+/**
+ * Scenarios that put a family of rules to the test often: the same clusters and the same faults as everywhere, drawn more often. Few of them, as each
+ * needs a control over its seeds.
+ */
+import type { SeedBias } from '../mutant.ts';
+
+const BUSY = { clients: 6, pauseMs: 20, writes: 0.7 } as const;
+
+/** Writers taken over while they are at work, with segments that lag. */
+export const FAILOVERS: SeedBias = {
+  faultCount: 16,
+  weights: {
+    failover: 30,
+    'sleeping-writer': 12,
+    'deaf-writer': 12,
+    'double-failover': 8,
+    'competing-failovers': 6,
+    'compute-killed': 10,
+    'compute-killed-at-message': 10,
+    'compute-half-cut-off': 20,
+    'slow-node': 20,
+    'slow-link': 20,
+    'one-way-cut': 8,
+    'node-cut-off': 8,
+    reordering: 6,
+    loss: 4,
+  },
+  scenario: { workload: BUSY, pgPages: 2, lal: 1_000 },
+};
+
+/** Nodes that go down and come back, with what they kept, while writers change. */
+export const RESTARTS: SeedBias = {
+  faultCount: 16,
+  weights: {
+    failover: 12,
+    'node-killed': 8,
+    'node-power-cut': 16,
+    'two-nodes-power-cut': 12,
+    'zone-power-cut': 6,
+    'all-nodes-power-cut': 10,
+    'everything-killed': 6,
+    'node-killed-at-message': 12,
+    'compute-killed-at-message': 8,
+    'nodes-restarted-in-turn': 10,
+    'slow-node': 10,
+  },
+  scenario: { workload: BUSY, pgPages: 3, lal: 1_000 },
+};
+
+/** Volumes that grow while nodes and disks are slow. */
+export const GROWTH: SeedBias = {
+  faultCount: 14,
+  weights: {
+    'disk-slow': 20,
+    'disk-stalls': 20,
+    'slow-node': 20,
+    'node-stopped': 10,
+    'zone-cut-off': 12,
+    split: 12,
+    'compute-half-cut-off': 20,
+    failover: 6,
+    'compute-killed': 6,
+    loss: 8,
+    reordering: 8,
+    duplication: 8,
+  },
+  scenario: { workload: { clients: 8, pauseMs: 10, writes: 0.9 }, pgPages: 1, lal: 5_000 },
+};
+
+/** Short windows, pins, old readers. */
+export const HISTORY: SeedBias = {
+  faultCount: 16,
+  weights: { pin: 40, unpin: 10, failover: 6, 'compute-stopped': 6, 'node-power-cut': 6, loss: 6 },
+  scenario: { windowMs: 400, workload: { clients: 5, pauseMs: 20, writes: 0.6 }, pgPages: 3 },
+};
