@@ -2,6 +2,7 @@
 import type { Mutant } from './mutant.ts';
 import { MEMBERS } from './table/members.ts';
 import { PEERS_MEMORY } from './table/peers-memory.ts';
+import { QUORUM_SETS_AND_DAMAGE } from './table/quorum-sets-and-damage.ts';
 import { READS_AND_HISTORY } from './table/reads-and-history.ts';
 import { REGISTERS_AND_LEASES } from './table/registers-and-leases.ts';
 import { STORAGE } from './table/storage.ts';
@@ -16,4 +17,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...PEERS_MEMORY,
   ...MEMBERS,
   ...READS_AND_HISTORY,
+  ...QUORUM_SETS_AND_DAMAGE,
 ];

@@ -73,3 +73,38 @@ export const HISTORY: SeedBias = {
   weights: { pin: 40, unpin: 10, failover: 6, 'compute-stopped': 6, 'node-power-cut': 6, loss: 6 },
   scenario: { windowMs: 400, workload: { clients: 5, pauseMs: 20, writes: 0.6 }, pgPages: 3 },
 };
+
+/** Members that come and go while nodes and writers fail. */
+export const MEMBERS: SeedBias = {
+  faultCount: 18,
+  weights: {
+    'segment-moved': 40,
+    'segment-move-taken-back': 15,
+    'node-added': 10,
+    'node-replaced': 20,
+    'node-drained': 10,
+    failover: 12,
+    'compute-killed-at-message': 10,
+    'compute-killed': 6,
+    'node-power-cut': 10,
+    'slow-node': 12,
+    'compute-half-cut-off': 12,
+  },
+  scenario: { workload: BUSY, pgPages: 5, lal: 1_000 },
+};
+
+/** Disks that are damaged, lost, or put back. */
+export const OLD_DISKS: SeedBias = {
+  faultCount: 14,
+  weights: {
+    'table-damaged': 30,
+    'value-bit-flip': 20,
+    'block-unreadable': 15,
+    'store-batch-lost': 20,
+    'rolled-back': 10,
+    wiped: 6,
+    failover: 8,
+    'node-power-cut': 8,
+  },
+  scenario: { workload: BUSY, pgPages: 3 },
+};

@@ -1,0 +1,56 @@
+/** Quorum sets while members change (design section 9), and stores that are damaged (section 5). */
+import type { Mutant } from '../mutant.ts';
+import { MEMBERS, OLD_DISKS } from './biases.ts';
+
+const QUORUM_SET = 'src/quorum/quorum-set.ts';
+const PG_TRACKER = 'src/quorum/pg-tracker.ts';
+const WRITER_MEMBERS = 'compute-node/volume/writer-members.ts';
+const RECOVERY = 'storage-node/core/recovery.ts';
+const PAGE_READ = 'storage-node/core/page-read.ts';
+
+export const QUORUM_SETS_AND_DAMAGE: readonly Mutant[] = [
+  {
+    name: 'membership-change-by-old-quorum-alone',
+    rule: 'From the proposal on, writes, fences, installs and leases need 4/6 of the old set and 4/6 of the new.',
+    section: '9',
+    arena: 'cluster',
+    hint: MEMBERS,
+    edits: [
+      {
+        file: QUORUM_SET,
+        find: 'return new QuorumSet(proposed === null ? [members] : [members, proposed]);',
+        replace: 'return new QuorumSet(proposed === null || proposed.length > 0 ? [members] : [members]);',
+      },
+    ],
+  },
+  {
+    name: 'newcomer-counted-before-hydration',
+    rule: 'A newcomer’s SCL counts only once it is hydrated, and a change ends only then.',
+    section: '9',
+    arena: 'cluster',
+    hint: MEMBERS,
+    edits: [
+      {
+        file: PG_TRACKER,
+        find: 'const counted = isHydrated ? scl : NO_LSN;',
+        replace: 'const counted = scl;',
+      },
+      {
+        file: WRITER_MEMBERS,
+        find: 'if (!newcomers.every((node) => known.isHydrated(node) && known.sclOf(node) >= pgclBefore)) return false;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'damaged-pages-trusted',
+    rule: 'Pages whose newest value the store may have lost are copied from peers before they are shown.',
+    section: '5',
+    arena: 'cluster',
+    hint: OLD_DISKS,
+    edits: [
+      { file: RECOVERY, find: 'doubts.add(NO_PAGE, LAST_PAGE);', replace: '' },
+      { file: PAGE_READ, find: 'if (!segment.doubts.covers(page)) return;', replace: 'return;' },
+    ],
+  },
+];
