@@ -11,6 +11,7 @@ import { STORAGE_NODES, type StorageNodeName } from '../../support/real-cluster.
 import {
   type CommandContext,
   outcomeText,
+  percentile,
   type Report,
   recoveryText,
   totals,
@@ -26,10 +27,15 @@ const ROUNDS_PER_TRIAL = 4;
 /** What was acknowledged since is what the old image lacks: more than the lag of the peers' memory (1 s) before the end. */
 const AGE_MS = 2_500;
 
+const HEALING_LIMIT_MS = 30_000;
+const FORGOTTEN = 'may have forgotten';
+const MADE_GOOD = 'is made good';
+
 type Moment = (trial: Trial, victims: readonly StorageNodeName[]) => Promise<void>;
 
 export async function runRollbacks(context: CommandContext, rounds: number): Promise<Report> {
   const counts: Record<string, number> = {};
+  const healingMs: number[] = [];
   const moments = [withLaggards, simply, withTakeOver, withAllRestarted, withOthersGone];
   const trials = await runSeries(context, {
     rounds,
@@ -53,16 +59,17 @@ export async function runRollbacks(context: CommandContext, rounds: number): Pro
       await moment(trial, victims);
       await stage.heal();
       await trial.recovered();
+      healingMs.push(await areWhole(trial, victims));
       // Now those that were rolled back are needed: for every quorum, and for every read.
       await depend(trial, victims);
     },
   });
   return {
     command: 'rollback',
-    summary: `${rounds} rounds from seed ${context.seed} ${JSON.stringify(counts)}; ${outcomeText(trials)}; ${recoveryText(trials)}`,
+    summary: `${rounds} rounds from seed ${context.seed} ${JSON.stringify(counts)}, whole again after p50 ${percentile(healingMs, 0.5)} ms, max ${Math.max(0, ...healingMs)} ms; ${outcomeText(trials)}; ${recoveryText(trials)}`,
     skipped: [],
     violations: violationsOf(trials),
-    figures: { ...totals(trials), moments: counts, trials: trials.map(trialFigures) },
+    figures: { ...totals(trials), moments: counts, healingMs, trials: trials.map(trialFigures) },
   };
 }
 
@@ -87,6 +94,24 @@ async function withTakeOver({ stage }: Trial, victims: readonly StorageNodeName[
 
 async function withAllRestarted({ stage }: Trial, victims: readonly StorageNodeName[]): Promise<void> {
   await stage.kill([...STORAGE_NODES.filter((node) => !victims.includes(node)), ...COMPUTE_NODES]);
+}
+
+/**
+ * Waits until they have made good what they had lost: until then they are two of six that are down, and no more may be. Their logs tell, because
+ * a register that was rolled back shows in no status.
+ */
+async function areWhole({ stage, report }: Trial, victims: readonly StorageNodeName[]): Promise<number> {
+  const startMs = performance.now();
+  for (;;) {
+    const logs = await Promise.all(victims.map((node) => stage.cluster.log(node)));
+    const tookMs = Math.round(performance.now() - startMs);
+    if (logs.every((log) => log.lastIndexOf(MADE_GOOD) >= log.lastIndexOf(FORGOTTEN))) return tookMs;
+    if (tookMs > HEALING_LIMIT_MS) {
+      report(`${victims.join(' and ')} have not made good within ${tookMs} ms what they had lost`);
+      return tookMs;
+    }
+    await stage.sleep(50);
+  }
 }
 
 /** One that was rolled back must find three peers, two must find four. */
