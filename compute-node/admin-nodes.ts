@@ -68,10 +68,15 @@ export async function changeMembers(
   volume: string,
   body: unknown,
 ): ReturnType<MembersAccess['read']> {
+  const access = await node.members(volume);
+  const registers = field(body, 'registers');
+  if (registers !== undefined) {
+    await access.moveRegisters(nodeIds(registers));
+    return access.read();
+  }
   const pg = field(body, 'pg');
   if (typeof pg !== 'number' || !Number.isSafeInteger(pg) || pg < 0)
     throw bad('pg must be the number of a PG');
-  const access = await node.members(volume);
   if (field(body, 'revert') === true) await access.revert(toPgIndex(pg));
   else await access.propose(toPgIndex(pg), nodeIds(field(body, 'members')));
   return access.read();

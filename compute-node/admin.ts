@@ -8,7 +8,7 @@
  *   GET  /-/volumes/NAME/database      the whole database as a SQLite file
  *   PUT  /-/volumes/NAME/database      a SQLite file into an empty volume (made when missing); progress as NDJSON lines
  *   GET  /-/volumes/NAME/members       {pgs, changes}: the nodes that keep it, and who is to follow
- *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back
+ *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back, {registers: […]} moves its registers
  *   GET  /-/nodes                      {nodes: […]}
  *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
  *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines

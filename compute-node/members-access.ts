@@ -4,14 +4,23 @@
  */
 import { type ErrorCode, TidemarkError } from '../src/base/errors.ts';
 import type { NodeId, PgIndex } from '../src/log/lsn.ts';
+import type { RegisterPlace } from '../src/register/place.ts';
 import type { MembersAccess } from './driver/segment-mover.ts';
 import type { VolumeMembers } from './volume/open-volume.ts';
 
-const REQUEST_TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 
-export function localMembers(members: () => VolumeMembers): MembersAccess {
+/** `onRegistersMoved`: the volume's name is to lead there from now on. */
+export function localMembers(
+  members: () => VolumeMembers,
+  onRegistersMoved: (place: RegisterPlace) => Promise<void>,
+): MembersAccess {
   return {
-    read: async () => ({ pgs: members().pgs, changes: members().changes }),
+    read: async () => {
+      const { pgs, changes, registers } = members();
+      return { pgs, changes, registers };
+    },
+    moveRegisters: async (six) => onRegistersMoved(await members().moveRegisters(six)),
     propose: async (pg, six) => members().propose(pg, six),
     revert: async (pg) => members().revert(pg),
   };
@@ -24,6 +33,7 @@ export function remoteMembers(url: string, volume: string, authToken: string | n
     read: async () => (await send(null)) as Awaited<ReturnType<MembersAccess['read']>>,
     propose: async (pg: PgIndex, members: readonly NodeId[]) => void (await send({ pg, members })),
     revert: async (pg: PgIndex) => void (await send({ pg, revert: true })),
+    moveRegisters: async (members: readonly NodeId[]) => void (await send({ registers: members })),
   };
 }
 

@@ -13,7 +13,13 @@ import { addNode, isBootstrap, markDraining } from './driver/cluster-nodes.ts';
 import type { VolumeDirectory } from './driver/directory.ts';
 import { pause } from './driver/pause.ts';
 import type { StorageNodeClients } from './driver/registers.ts';
-import { type MembersAccess, type MoveProgress, moveSegments, revertMoves } from './driver/segment-mover.ts';
+import {
+  type MembersAccess,
+  type MoveProgress,
+  moveRegistersOff,
+  moveSegments,
+  revertMoves,
+} from './driver/segment-mover.ts';
 import { placeReplacement, zoneOf } from './volume/placement.ts';
 
 export interface NodeSummary {
@@ -33,6 +39,8 @@ export interface NodeSummary {
 
 export type OperationProgress =
   | ({ readonly kind: 'moving' } & MoveProgress)
+  /** The manifest and retention registers of a volume have moved. */
+  | { readonly kind: 'registers'; readonly volume: string }
   /** Moved segments are deleted in the background. */
   | { readonly kind: 'clearing'; readonly segments: number }
   | {
@@ -53,6 +61,16 @@ export interface OperationsOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
+}
+
+type Chooser = (members: readonly NodeId[]) => Promise<NodeId>;
+
+interface Emptying {
+  readonly nodeId: NodeId;
+  /** Who takes a segment, and who a register's copy, in the place of `nodeId` among these members. */
+  readonly forSegments: Chooser;
+  readonly forRegisters: Chooser;
+  readonly isAbandoned: () => boolean;
 }
 
 const STATUS_TIMEOUT_MS = 1_500;
@@ -100,11 +118,8 @@ export class NodeOperations {
 
   /** Moves everything off the node, each segment to the least loaded node of its zone. */
   async *drain(nodeId: NodeId, isAbandoned: () => boolean): AsyncGenerator<OperationProgress> {
-    const choose = async (members: readonly NodeId[]): Promise<NodeId> => {
-      const { directory } = this.#options;
-      return placeReplacement(directory.cluster.nodes, await directory.loads(), members, nodeId);
-    };
-    yield* this.#empty(nodeId, choose, isAbandoned);
+    const choose = (members: readonly NodeId[]) => this.#leastLoaded(nodeId, members);
+    yield* this.#empty({ nodeId, forSegments: choose, forRegisters: choose, isAbandoned });
   }
 
   /** Moves everything from one node to another of its zone. */
@@ -115,13 +130,15 @@ export class NodeOperations {
   ): AsyncGenerator<OperationProgress> {
     const { nodes } = await this.#options.directory.view.refresh();
     checkMayReplace(nodes, nodeId, taker);
-    const choose = async (members: readonly NodeId[]): Promise<NodeId> => {
+    const forSegments = async (members: readonly NodeId[]): Promise<NodeId> => {
       if (!members.includes(taker)) return taker;
       throw new TidemarkError('NO_PLACE', `${taker} keeps a segment of that protection group already`, {
         nextStep: `Empty ${nodeId} with \`tidemark node drain ${nodeId}\`: it finds a node for each segment.`,
       });
     };
-    yield* this.#empty(nodeId, choose, isAbandoned);
+    const forRegisters = async (members: readonly NodeId[]): Promise<NodeId> =>
+      members.includes(taker) ? this.#leastLoaded(nodeId, members) : taker;
+    yield* this.#empty({ nodeId, forSegments, forRegisters, isAbandoned });
   }
 
   /** Takes back what `drain` or `replace` began and has not ended; what was moved stays where it is. */
@@ -134,18 +151,20 @@ export class NodeOperations {
     return { kind: 'end', node: nodeId, movedSegments: 0, revertedChanges, notes: [] };
   }
 
-  async *#empty(
-    nodeId: NodeId,
-    choose: (members: readonly NodeId[]) => Promise<NodeId>,
-    isAbandoned: () => boolean,
-  ): AsyncGenerator<OperationProgress> {
+  async *#empty({
+    nodeId,
+    forSegments,
+    forRegisters,
+    isAbandoned,
+  }: Emptying): AsyncGenerator<OperationProgress> {
     const { directory, access, clock, timers } = this.#options;
     await directory.view.refresh();
     await markDraining(directory.view, nodeId, true);
+    const common = { leaving: nodeId, access, clock, timers, isAbandoned };
     let moved = 0;
     for (;;) {
       const volumes = await this.#volumes();
-      const move = moveSegments({ leaving: nodeId, volumes, access, choose, clock, timers, isAbandoned });
+      const move = moveSegments({ ...common, volumes, choose: forSegments });
       let found = 0;
       for await (const progress of move) {
         if (progress.phase === 'done') found += 1;
@@ -156,8 +175,18 @@ export class NodeOperations {
       if (found === 0) break;
       await pause(timers, SETTLE_PAUSE_MS);
     }
+    const volumes = await this.#volumes();
+    for await (const volume of moveRegistersOff({ ...common, volumes, choose: forRegisters })) {
+      yield { kind: 'registers', volume };
+    }
+    if (isAbandoned()) return;
     yield* this.#awaitClear(nodeId, isAbandoned);
     yield { kind: 'end', node: nodeId, movedSegments: moved, revertedChanges: 0, notes: this.#notes(nodeId) };
+  }
+
+  async #leastLoaded(leaving: NodeId, members: readonly NodeId[]): Promise<NodeId> {
+    const { directory } = this.#options;
+    return placeReplacement(directory.cluster.nodes, await directory.loads(), members, leaving);
   }
 
   async *#awaitClear(nodeId: NodeId, isAbandoned: () => boolean): AsyncGenerator<OperationProgress> {

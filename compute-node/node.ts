@@ -15,6 +15,7 @@ import type { ClusterNode } from '../src/register/values.ts';
 import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
 import { NodeClients } from './driver/node-clients.ts';
 import { openVolume } from './driver/open-volume.ts';
+import { finishRegisterMove, leadName } from './driver/register-mover.ts';
 import type { MembersAccess } from './driver/segment-mover.ts';
 import { StorageLinks } from './driver/storage-links.ts';
 import { takeOverVolume } from './driver/take-over.ts';
@@ -133,7 +134,10 @@ export class ComputeNode {
   async members(name: string): Promise<MembersAccess> {
     try {
       const { log } = await this.volume(name);
-      return localMembers(() => log.members);
+      return localMembers(
+        () => log.members,
+        (place) => leadName(this.#directory, name, place),
+      );
     } catch (error) {
       if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
       const { holder } = await this.#survey(await this.#lookup(name));
@@ -254,6 +258,7 @@ export class ComputeNode {
       commitTimeoutMs,
       logger,
     });
+    void finishRegisterMove(this.#directory, found, log.members, logger);
     try {
       const engine = await openEngine({ volume: log, workerUrl, limits: engineLimits, onEnded });
       return { name, log, engine };

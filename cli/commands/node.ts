@@ -83,6 +83,7 @@ async function changeNode(
 
 function progressText(nodeId: string, progress: OperationProgress): string {
   if (progress.kind === 'end') return '';
+  if (progress.kind === 'registers') return `${progress.volume}: its registers moved`;
   if (progress.kind === 'clearing')
     return `${nodeId} deletes ${count(progress.segments, 'segment')} it has left`;
   const { volume, pg, phase, to, doneSegments, totalSegments } = progress;

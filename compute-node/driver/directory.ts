@@ -14,6 +14,7 @@ import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
 import { READ_QUORUM } from '../../src/quorum/quorum.ts';
 import { decodeName, encodeManifest, encodeName, encodeRetention } from '../../src/register/codec.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import {
   type ClusterNode,
   type ClusterValue,
@@ -51,6 +52,8 @@ export interface VolumeDirectory {
   /** null: there is no volume of that name (any more). */
   lookup(name: string): Promise<NamedVolume | null>;
   list(): Promise<readonly NamedVolume[]>;
+  /** The volume's registers have moved: from now on they are looked for there. */
+  moveRegisters(name: NamedVolume, to: RegisterPlace): Promise<void>;
   /** Segments per node, as the nodes that answer tell; those that do not, and those being emptied, are to be avoided. */
   loads(): Promise<ReadonlyMap<NodeId, number>>;
   close(): void;
@@ -132,7 +135,13 @@ class RegisterDirectory implements VolumeDirectory {
     const members = placeSix(nodes, await this.loads());
     await this.#writeFirstValues(volume, members, settings);
 
-    const mine: NamedVolume = { format: REGISTER_FORMAT, name, volume, registerMembers: members };
+    const mine: NamedVolume = {
+      format: REGISTER_FORMAT,
+      name,
+      volume,
+      registerMembers: members,
+      registerGeneration: 0,
+    };
     const { content } = await this.registers.change(NAME_PREFIX + name, this.#members, (current) =>
       current === null || decodeName(current).volume === null ? encodeName(mine) : null,
     );
@@ -152,6 +161,14 @@ class RegisterDirectory implements VolumeDirectory {
       });
     }
     return found.volume === null ? null : { ...found, volume: found.volume };
+  }
+
+  async moveRegisters({ name, volume }: NamedVolume, to: RegisterPlace): Promise<void> {
+    await this.registers.change(NAME_PREFIX + name, this.#members, (bytes) => {
+      const current = bytes === null ? null : decodeName(bytes);
+      if (current?.volume !== volume || current.registerGeneration >= to.generation) return null;
+      return encodeName({ ...current, registerMembers: to.members, registerGeneration: to.generation });
+    });
   }
 
   async list(): Promise<readonly NamedVolume[]> {
@@ -219,11 +236,12 @@ class RegisterDirectory implements VolumeDirectory {
       pgPages: settings.pgPages ?? this.cluster.constants.defaultPgPages,
       members,
     });
+    const place = { members, generation: 0 };
     await Promise.all([
-      this.registers.change(`retention/${volume}`, members, (current) =>
+      this.registers.changeVolume('retention', volume, place, (current) =>
         current === null ? encodeRetention(retention) : null,
       ),
-      this.registers.change(`manifest/${volume}`, members, (current) =>
+      this.registers.changeVolume('manifest', volume, place, (current) =>
         current === null ? encodeManifest(manifest) : null,
       ),
     ]);

@@ -6,6 +6,7 @@ import { isTidemarkError } from '../../src/base/errors.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../src/register/codec.ts';
+import { placeOf, type RegisterPlace } from '../../src/register/place.ts';
 import type { NameValue, RetentionValue } from '../../src/register/values.ts';
 import { FloorWindow } from '../volume/writer-floor.ts';
 import type { Registers } from './registers.ts';
@@ -22,6 +23,7 @@ export class FloorKeeper {
   readonly #name: NameValue;
   readonly #logger: Logger;
   readonly #window: FloorWindow;
+  #place: RegisterPlace;
   readonly #onCommitted: (bytes: Uint8Array) => void;
   #retention: RetentionValue;
   #bytes: Uint8Array | null = null;
@@ -45,11 +47,17 @@ export class FloorKeeper {
   }) {
     this.#registers = options.registers;
     this.#name = options.name;
+    this.#place = placeOf(options.name);
     this.#retention = options.retention;
     this.#logger = options.logger;
     this.#window = new FloorWindow(options.openedAtLsn, options.nowMs);
     this.#onCommitted = options.onCommitted;
     this.#dueAtMs = options.nowMs + this.#pauseMs();
+  }
+
+  /** The volume's registers have moved: the old place leads there, too, while its nodes last. */
+  setPlace(place: RegisterPlace): void {
+    this.#place = place;
   }
 
   get floor(): Lsn {
@@ -94,8 +102,9 @@ export class FloorKeeper {
   }
 
   async #raise(nowMs: number): Promise<void> {
-    const { volume, name, registerMembers } = this.#name;
-    const { content } = await this.#registers.change(`retention/${volume}`, registerMembers, (bytes) => {
+    const { name } = this.#name;
+    const { volume } = this.#retention;
+    const { content } = await this.#registers.changeVolume('retention', volume, this.#place, (bytes) => {
       if (bytes === null) return null;
       const current = decodeRetention(bytes);
       // The window may have been made longer meanwhile.

@@ -9,7 +9,8 @@ import type { NodeId } from '../../src/log/lsn.ts';
 import type { RegisterAcceptReply } from '../../src/messages/messages.ts';
 import { WRITE_BLOCKING, WRITE_QUORUM } from '../../src/quorum/quorum.ts';
 import { encodeManifest } from '../../src/register/codec.ts';
-import type { ManifestValue } from '../../src/register/values.ts';
+import { encodeMoved, type RegisterPlace, registerKey } from '../../src/register/place.ts';
+import type { ManifestProposal } from '../volume/writer-manifests.ts';
 
 const CALL_TIMEOUT_MS = 2_000;
 
@@ -20,23 +21,33 @@ export type ManifestOutcome =
   /** So many have promised a newer epoch that this one can commit nothing any more. */
   | { readonly kind: 'refused'; readonly promised: Epoch };
 
-/** Resolves as soon as the outcome is certain; never rejects for what a network or a node does. */
-export function commitManifest(options: {
+export interface CommitOptions {
   readonly clients: ReadonlyMap<NodeId, StorageNodeClient>;
   readonly clusterId: string;
-  readonly members: readonly NodeId[];
   readonly epoch: Epoch;
-  readonly version: number;
-  readonly manifest: ManifestValue;
-}): Promise<ManifestOutcome> {
-  const { clients, clusterId, members, epoch, version, manifest } = options;
-  const request = {
-    clusterId,
-    key: `manifest/${manifest.volume}`,
-    ballot: epoch,
-    version,
-    value: encodeManifest(manifest),
-  };
+  readonly proposal: ManifestProposal;
+}
+
+/** Resolves as soon as the outcome is certain; never rejects for what a network or a node does. */
+export async function commitManifest(options: CommitOptions): Promise<ManifestOutcome> {
+  const { proposal } = options;
+  const { place, moveTo } = proposal;
+  const value = encodeManifest(proposal.manifest);
+  if (moveTo === null) return accept(options, place, value);
+  // Nobody goes on at the new place who has not learned the tombstone, or been told the place by somebody who had: so the ballot needs no
+  // prepare there either.
+  const left = await accept(options, place, encodeMoved({ value, place: moveTo }));
+  return left.kind === 'committed' ? accept(options, moveTo, value) : left;
+}
+
+function accept(
+  { clients, clusterId, epoch, proposal }: CommitOptions,
+  place: RegisterPlace,
+  value: Uint8Array,
+): Promise<ManifestOutcome> {
+  const { members } = place;
+  const key = registerKey('manifest', proposal.manifest.volume, place);
+  const request = { clusterId, key, ballot: epoch, version: proposal.version, value };
   return new Promise((resolve, reject) => {
     let accepted = 0;
     let refused = 0;

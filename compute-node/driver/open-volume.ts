@@ -20,6 +20,7 @@ import {
 } from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
 import type { HeartbeatGrant, HeartbeatVolume, PageVersion } from '../../src/messages/messages.ts';
+import { placeOf, type RegisterPlace } from '../../src/register/place.ts';
 import type { ClusterValue } from '../../src/register/values.ts';
 import type {
   AdministeredVolume,
@@ -40,6 +41,7 @@ import { commitManifest } from './manifest-commit.ts';
 import { PageReader } from './page-reader.ts';
 import { pause } from './pause.ts';
 import { ReadConfirmation } from './read-confirmation.ts';
+import { moveRegisters } from './register-mover.ts';
 import { Registers } from './registers.ts';
 import type { StorageLinks } from './storage-links.ts';
 
@@ -87,6 +89,7 @@ class WrittenVolume implements AdministeredVolume {
   readonly #writer: VolumeWriter;
   readonly #reader: PageReader;
   readonly #confirmation: ReadConfirmation;
+  readonly #registers: Registers;
   readonly #floor: FloorKeeper;
   readonly #durability: DurabilityWaiters;
   readonly #vdlListeners = new Set<(vdl: Lsn) => void>();
@@ -137,14 +140,10 @@ class WrittenVolume implements AdministeredVolume {
       timeoutMs: CONFIRM_TIMEOUT_MS,
     });
     this.#durability = new DurabilityWaiters(options.commitTimeoutMs ?? DEFAULT_COMMIT_TIMEOUT_MS);
+    const { clusterId } = cluster();
+    this.#registers = new Registers({ clients: links.clients, clusterId, random, clock, timers });
     this.#floor = new FloorKeeper({
-      registers: new Registers({
-        clients: links.clients,
-        clusterId: cluster().clusterId,
-        random,
-        clock,
-        timers,
-      }),
+      registers: this.#registers,
       name,
       retention: takenOver.retention,
       openedAtLsn: takenOver.closedAtLsn,
@@ -249,7 +248,30 @@ class WrittenVolume implements AdministeredVolume {
       changes: this.#writer.memberChanges,
       propose: (pg, proposed) => this.#changeMembers(() => this.#writer.proposeMembers(pg, proposed)),
       revert: (pg) => this.#changeMembers(() => this.#writer.revertMembers(pg)),
+      registers: this.#writer.registerPlace,
+      moveRegisters: (six) => this.#moveRegisters(six),
     };
+  }
+
+  async #moveRegisters(members: readonly NodeId[]): Promise<RegisterPlace> {
+    const { takenOver, clock, timers } = this.#options;
+    const place = await moveRegisters(
+      {
+        registers: this.#registers,
+        volume: this.volume,
+        from: placeOf(takenOver.name),
+        manifestPlace: () => {
+          if (this.#ended !== null) throw this.#ended;
+          return this.#writer.registerPlace;
+        },
+        moveManifest: (to) => this.#changeMembers(() => this.#writer.moveRegister(to)),
+        clock,
+        timers,
+      },
+      members,
+    );
+    this.#floor.setPlace(place);
+    return place;
   }
 
   #changeMembers(ask: () => void): void {
@@ -397,7 +419,11 @@ class WrittenVolume implements AdministeredVolume {
   #install({ node, version, request }: Extract<WriterEffect, { kind: 'install' }>): void {
     const { pg } = request;
     const client = this.#options.links.clients.get(node);
-    if (client === undefined) return;
+    if (client === undefined) {
+      // Of a node that this process has not heard of yet.
+      this.#options.timers.soon(() => this.#step({ kind: 'install-failed', node, pg, version }));
+      return;
+    }
     client.call('install', request, { timeoutMs: INSTALL_TIMEOUT_MS }).then(
       (reply) => this.#step({ kind: 'install-reply', node, pg, version, reply }),
       (error: unknown) => {
@@ -407,17 +433,12 @@ class WrittenVolume implements AdministeredVolume {
     );
   }
 
-  #commitManifest({ version, manifest }: Extract<WriterEffect, { kind: 'commit-manifest' }>): void {
-    const { links, cluster, takenOver, logger } = this.#options;
-    const proposal = {
-      clients: links.clients,
-      clusterId: cluster().clusterId,
-      members: takenOver.name.registerMembers,
-      epoch: this.epoch,
-      version,
-      manifest,
-    };
-    void commitManifest(proposal).then((outcome) => {
+  #commitManifest(proposal: Extract<WriterEffect, { kind: 'commit-manifest' }>): void {
+    const { links, cluster, logger } = this.#options;
+    const { clients } = links;
+    const { version } = proposal;
+    const { clusterId } = cluster();
+    void commitManifest({ clients, clusterId, epoch: this.epoch, proposal }).then((outcome) => {
       switch (outcome.kind) {
         case 'committed':
           this.#step({ kind: 'manifest-committed', version });

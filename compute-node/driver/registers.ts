@@ -9,8 +9,16 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import type { Epoch } from '../../src/log/epoch.ts';
-import type { NodeId } from '../../src/log/lsn.ts';
+import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
 import { WRITE_BLOCKING } from '../../src/quorum/quorum.ts';
+import {
+  decodeMoved,
+  encodeMoved,
+  movedFrom,
+  type RegisterPlace,
+  registerKey,
+  type VolumeRegister,
+} from '../../src/register/place.ts';
 import type { ProposerEffect, RegisterContent, RegisterOperation } from '../../src/register/proposer.ts';
 import { pause } from './pause.ts';
 import { runProposer } from './run-proposer.ts';
@@ -42,6 +50,11 @@ export interface Changed {
   readonly changed: boolean;
 }
 
+export interface PlacedContent {
+  readonly content: RegisterContent;
+  readonly place: RegisterPlace;
+}
+
 type Failure = Extract<ProposerEffect, { kind: 'failed' }>;
 
 export class Registers {
@@ -51,6 +64,43 @@ export class Registers {
 
   constructor(options: RegistersOptions) {
     this.#options = options;
+  }
+
+  /** What is committed of a volume's register, wherever it is by now. */
+  readVolume(register: VolumeRegister, volume: VolumeId, from: RegisterPlace): Promise<PlacedContent> {
+    return this.#follow(register, volume, from, (key, { members }) =>
+      this.#attempt(key, members, (ballot) => ({ kind: 'read', ballot })),
+    );
+  }
+
+  /** Compare-and-set of a volume's register, wherever it is by now. */
+  changeVolume(
+    register: VolumeRegister,
+    volume: VolumeId,
+    from: RegisterPlace,
+    change: (current: Uint8Array | null) => Uint8Array | null,
+  ): Promise<Changed & PlacedContent> {
+    return this.#follow(register, volume, from, (key, { members }, before) =>
+      this.change(key, members, (current) =>
+        decodeMoved(current) === null ? change(current ?? before) : null,
+      ),
+    );
+  }
+
+  /** Moves it: a tombstone where it was, its value on four of the new six. Asked for again it goes on where it had stopped. */
+  async moveVolume(
+    register: VolumeRegister,
+    volume: VolumeId,
+    from: RegisterPlace,
+    to: RegisterPlace,
+  ): Promise<void> {
+    await this.#follow(register, volume, from, (key, { members, generation }, before) =>
+      this.change(key, members, (current) => {
+        if (generation >= to.generation) return current === null ? before : null;
+        const value = current ?? before;
+        return value === null || decodeMoved(current) !== null ? null : encodeMoved({ value, place: to });
+      }),
+    );
   }
 
   /** What is committed. Disturbs nobody unless the acceptors disagree. */
@@ -70,6 +120,27 @@ export class Registers {
       ballot,
       change: (current) => change(current.value),
     }));
+  }
+
+  /** Does something at the place of a register, and again at the next one as long as it finds a tombstone. */
+  async #follow(
+    register: VolumeRegister,
+    volume: VolumeId,
+    from: RegisterPlace,
+    act: (key: string, place: RegisterPlace, before: Uint8Array | null) => Promise<Changed>,
+  ): Promise<Changed & PlacedContent> {
+    let place = from;
+    let before: Uint8Array | null = null;
+    for (;;) {
+      const { content, changed } = await act(registerKey(register, volume, place), place, before);
+      const moved = movedFrom(place, content.value);
+      if (moved === null) {
+        // Nobody has written at the new place yet: what it begins with is known from the old one.
+        return { content: { ...content, value: content.value ?? before }, changed, place };
+      }
+      place = moved.place;
+      before = moved.value;
+    }
   }
 
   async #attempt(

@@ -8,15 +8,24 @@ import { assert } from '../../src/base/assert.ts';
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { Clock, Timers } from '../../src/env/env.ts';
 import type { NodeId, PgIndex } from '../../src/log/lsn.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import type { PgConfig } from '../../src/register/values.ts';
 import type { MemberChange } from '../volume/writer-manifests.ts';
 import { pause } from './pause.ts';
 
 /** The members of one volume, here or at the compute node that holds it. */
 export interface MembersAccess {
-  read(): Promise<{ readonly pgs: readonly PgConfig[]; readonly changes: readonly MemberChange[] }>;
+  read(): Promise<MembersReading>;
   propose(pg: PgIndex, members: readonly NodeId[]): Promise<void>;
   revert(pg: PgIndex): Promise<void>;
+  /** Moves the volume's registers, and lets its name lead there. */
+  moveRegisters(members: readonly NodeId[]): Promise<void>;
+}
+
+export interface MembersReading {
+  readonly pgs: readonly PgConfig[];
+  readonly changes: readonly MemberChange[];
+  readonly registers: RegisterPlace;
 }
 
 export type MovePhase = MemberChange['phase'] | 'waiting' | 'done';
@@ -72,6 +81,24 @@ export async function* moveSegments(options: MoveOptions): AsyncGenerator<MovePr
       yield { ...piece, phase, to, ...totals, doneSegments: finished };
       if (options.isAbandoned()) return;
     }
+  }
+}
+
+/** Moves the registers of every volume that keeps one on `leaving`. Yields the volumes, one by one, once it is done. */
+export async function* moveRegistersOff(
+  options: AskOptions & Pick<MoveOptions, 'volumes' | 'leaving' | 'choose'>,
+): AsyncGenerator<string> {
+  const { leaving } = options;
+  for (const volume of options.volumes) {
+    const hasMoved = await ask(options, volume, async (access) => {
+      const { members } = (await access.read()).registers;
+      if (!members.includes(leaving)) return false;
+      const taker = await options.choose(members);
+      await access.moveRegisters(members.map((node) => (node === leaving ? taker : node)));
+      return true;
+    });
+    if (hasMoved) yield volume;
+    if (options.isAbandoned()) return;
   }
 }
 
@@ -141,7 +168,7 @@ function isKeptBy({ members, proposed }: PgConfig, node: NodeId): boolean {
 }
 
 /** One that was dropped meanwhile has nothing to move. */
-async function read(options: AskOptions, volume: string): ReturnType<MembersAccess['read']> {
+async function read(options: AskOptions, volume: string): Promise<Pick<MembersReading, 'pgs' | 'changes'>> {
   try {
     return await ask(options, volume, (access) => access.read());
   } catch (error) {

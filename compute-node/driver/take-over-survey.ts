@@ -9,6 +9,7 @@ import type { SegmentStatus, StatusReply } from '../../src/messages/messages.ts'
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { READ_QUORUM } from '../../src/quorum/quorum.ts';
 import { decodeManifest } from '../../src/register/codec.ts';
+import { movedFrom, placeOf, registerKey } from '../../src/register/place.ts';
 import type { ClusterValue, NameValue } from '../../src/register/values.ts';
 import { pause } from './pause.ts';
 import type { StorageNodeClients } from './registers.ts';
@@ -75,10 +76,18 @@ interface Answers {
  */
 async function nodesOfFirstPg({ name, cluster, clients }: SurveyOptions): Promise<readonly NodeId[]> {
   const { clusterId } = cluster;
-  const target = { clients, clusterId, key: `manifest/${name.volume}`, members: name.registerMembers };
-  const { end } = await runProposer({ ...target, callTimeoutMs: PEEK_TIMEOUT_MS }, { kind: 'peek' });
-  if (end.kind !== 'done' || end.content.value === null) return name.registerMembers;
-  const first = decodeManifest(end.content.value).pgs[0];
+  let place = placeOf(name);
+  let value: Uint8Array | null = null;
+  for (;;) {
+    const target = { clients, clusterId, key: registerKey('manifest', name.volume, place), ...place };
+    const { end } = await runProposer({ ...target, callTimeoutMs: PEEK_TIMEOUT_MS }, { kind: 'peek' });
+    const found = end.kind === 'done' ? end.content.value : null;
+    const moved = movedFrom(place, found);
+    value = moved?.value ?? found ?? value;
+    if (moved === null) break;
+    place = moved.place;
+  }
+  const first = value === null ? undefined : decodeManifest(value).pgs[0];
   return first === undefined ? name.registerMembers : QuorumSet.of(first).nodes;
 }
 

@@ -6,6 +6,7 @@ import type { Epoch } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import type { PgConfig } from '../../src/register/values.ts';
 import type { MemberChange } from './writer-manifests.ts';
 
@@ -78,6 +79,10 @@ export interface VolumeMembers {
   propose(pg: PgIndex, proposed: readonly NodeId[]): void;
   /** Takes the change under way back. Throws BAD_REQUEST when there is none, CHANGE_UNDER_WAY when it is being ended already. */
   revert(pg: PgIndex): void;
+  /** Where the volume's registers are. */
+  readonly registers: RegisterPlace;
+  /** Moves both; the name is the directory's to change. Asked for again it goes on where it had stopped. Rejects NO_QUORUM, DEPOSED. */
+  moveRegisters(members: readonly NodeId[]): Promise<RegisterPlace>;
 }
 
 export interface OpenVolumeStatus {

@@ -7,7 +7,14 @@
 import { assert, assertNever } from '../../src/base/assert.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { type Epoch, compareEpochs } from '../../src/log/epoch.ts';
-import type { NodeId } from '../../src/log/lsn.ts';
+import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
+import {
+  decodeMoved,
+  movedFrom,
+  type RegisterPlace,
+  registerKey,
+  type VolumeRegister,
+} from '../../src/register/place.ts';
 import {
   Proposer,
   type ProposerEffect,
@@ -34,8 +41,65 @@ interface Outcomes {
   readonly onFailed: (failure: Failure) => void;
 }
 
-/** The manifest register, won by the epoch. */
-export class HeldRegister {
+/**
+ * The manifest register, won by the epoch: where the name says it is, and on from there as long as a tombstone says that it has moved. The
+ * tombstone is committed under our epoch before the new place is asked, so that whoever wrote it can go on nowhere but there.
+ */
+export class ManifestRegister {
+  readonly #context: RegisterContext;
+  readonly #volume: VolumeId;
+  #place: RegisterPlace;
+  #held: HeldRegister;
+  /** What a register that has moved begins with. */
+  #before: Uint8Array | null = null;
+
+  constructor(context: RegisterContext, volume: VolumeId, place: RegisterPlace) {
+    this.#context = context;
+    this.#volume = volume;
+    this.#place = place;
+    this.#held = this.#heldAt(place);
+  }
+
+  get place(): RegisterPlace {
+    return this.#place;
+  }
+  /** What the epoch's win showed; its value null: nothing was ever written. Null until that is known. */
+  get learned(): { readonly value: Uint8Array | null } | null {
+    const { learned } = this.#held;
+    if (learned === null || decodeMoved(learned.value) !== null) return null;
+    return { value: learned.value ?? this.#before };
+  }
+  get isCommitted(): boolean {
+    return this.learned !== null && this.#held.isCommitted;
+  }
+  get version(): number {
+    return this.#held.version;
+  }
+  get problem(): string {
+    return this.#held.problem;
+  }
+
+  decide(): void {
+    this.#held.decide();
+    const moved = this.#held.isCommitted ? movedFrom(this.#place, this.#held.learned?.value ?? null) : null;
+    if (moved === null) return;
+    this.#before = moved.value;
+    this.#place = moved.place;
+    this.#held = this.#heldAt(moved.place);
+    this.decide();
+  }
+
+  propose(value: Uint8Array): void {
+    this.#held.propose(value);
+  }
+
+  #heldAt(place: RegisterPlace): HeldRegister {
+    return new HeldRegister(this.#context, registerKey('manifest', this.#volume, place), place.members);
+  }
+}
+
+/** A register at one place, won by the epoch. */
+class HeldRegister {
   readonly #context: RegisterContext;
   readonly #key: string;
   readonly #run: (event: ProposerEvent) => void;
@@ -112,11 +176,14 @@ export class HeldRegister {
   }
 }
 
-/** Reads a register that others may be changing; goes on until it knows a committed value. */
+/** Reads a volume's register that others may be changing, or moving; goes on until it knows a committed value. */
 export class RegisterReader {
   readonly #context: RegisterContext;
-  readonly #key: string;
-  readonly #members: readonly NodeId[];
+  readonly #register: VolumeRegister;
+  readonly #volume: VolumeId;
+  #place: RegisterPlace;
+  /** What a register that has moved begins with. */
+  #before: Uint8Array | null = null;
   #attempts = 0;
   /** Number of the highest ballot that stood in the way. */
   #highest = 0;
@@ -126,10 +193,11 @@ export class RegisterReader {
   /** Committed (version 0: nothing ever was); null while not known. */
   result: RegisterContent | null = null;
 
-  constructor(context: RegisterContext, key: string, members: readonly NodeId[]) {
+  constructor(context: RegisterContext, register: VolumeRegister, volume: VolumeId, place: RegisterPlace) {
     this.#context = context;
-    this.#key = key;
-    this.#members = members;
+    this.#register = register;
+    this.#volume = volume;
+    this.#place = place;
   }
 
   get problem(): string {
@@ -140,24 +208,34 @@ export class RegisterReader {
     if (this.result !== null || this.#isReading || this.#context.calls.nowMs < this.#nextAtMs) return;
     this.#isReading = true;
     this.#attempts += 1;
+    const key = registerKey(this.#register, this.#volume, this.#place);
     const run = runProposer(
       this.#context,
-      this.#key,
-      this.#members,
+      key,
+      this.#place.members,
       { kind: 'read', ballot: this.#nextBallot() },
       {
-        onDone: (content) => {
-          this.result = content;
-        },
+        onDone: (content) => this.#onRead(content),
         onFailed: ({ code, promised, message }) => {
           this.#isReading = false;
           this.#highest = Math.max(this.#highest, promised?.number ?? 0);
           this.#nextAtMs = this.#context.calls.nowMs + RETRY_PAUSE_MS;
-          this.#problem = registerError(this.#key, code, message);
+          this.#problem = registerError(key, code, message);
         },
       },
     );
     run({ kind: 'start' });
+  }
+
+  #onRead(content: RegisterContent): void {
+    const moved = movedFrom(this.#place, content.value);
+    if (moved === null) {
+      this.result = { ...content, value: content.value ?? this.#before };
+      return;
+    }
+    this.#before = moved.value;
+    this.#place = moved.place;
+    this.#isReading = false;
   }
 
   /** A ballot is never used twice: the epoch's random id, and the count of attempts under it. */

@@ -19,6 +19,7 @@ import type { Crc32, Now } from '../../src/env/env.ts';
 import { type Epoch, compareEpochs, formatEpoch } from '../../src/log/epoch.ts';
 import { NO_LSN, type VolumeId, toLsn } from '../../src/log/lsn.ts';
 import { decodeManifest, decodeRetention, encodeManifest } from '../../src/register/codec.ts';
+import { placeOf } from '../../src/register/place.ts';
 import {
   type ClusterValue,
   type ManifestValue,
@@ -33,7 +34,7 @@ import { type DurableLog, type Shortage, type Verdict, computeDurable } from './
 import { Fencing } from './take-over-fence.ts';
 import { Installing } from './take-over-install.ts';
 import { isOrigin, type NewTerm, nextManifest } from './take-over-manifest.ts';
-import { HeldRegister, RegisterReader } from './take-over-register.ts';
+import { ManifestRegister, RegisterReader } from './take-over-register.ts';
 import { Replication } from './take-over-replicate.ts';
 import { StampProbe } from './take-over-stamp.ts';
 import type { TakenOver } from './taken-over.ts';
@@ -72,7 +73,7 @@ export class TakeOver {
   readonly #options: TakeOverOptions;
   readonly #calls = new Calls();
   readonly #context;
-  readonly #register: HeldRegister;
+  readonly #register: ManifestRegister;
   readonly #retention: RegisterReader;
   #wallMicros = 0;
   #deadlineMs = Number.POSITIVE_INFINITY;
@@ -96,9 +97,10 @@ export class TakeOver {
       calls: this.#calls,
       onDeposed: (promised: Epoch, by: string) => this.#onDeposed(promised, by),
     };
-    const { volume, registerMembers } = options.name;
-    this.#register = new HeldRegister(this.#context, `manifest/${volume}`, registerMembers);
-    this.#retention = new RegisterReader(this.#context, `retention/${volume}`, registerMembers);
+    const { volume } = options.name;
+    const place = placeOf(options.name);
+    this.#register = new ManifestRegister(this.#context, volume, place);
+    this.#retention = new RegisterReader(this.#context, 'retention', volume, place);
   }
 
   get isFinished(): boolean {
@@ -248,6 +250,7 @@ export class TakeOver {
         epoch: this.#options.epoch,
         manifest: next.manifest,
         manifestVersion: this.#register.version,
+        registerPlace: this.#register.place,
         retention: next.retention,
         vdl: toLsn(head.firstLsn - 1),
         closedAtLsn: next.log.vdl,

@@ -1,6 +1,7 @@
 /** What a successful take-over (design section 6, steps 1–6) hands to the volume's writer. */
 import type { Epoch } from '../../src/log/epoch.ts';
 import type { Lsn, NodeId, PgIndex } from '../../src/log/lsn.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ManifestValue, NameValue, RetentionValue } from '../../src/register/values.ts';
 
 export interface TakenOver {
@@ -10,6 +11,8 @@ export interface TakenOver {
   readonly manifest: ManifestValue;
   /** Register version under which `manifest` was committed; later versions by this writer follow it. */
   readonly manifestVersion: number;
+  /** Where the manifest register is by now. */
+  readonly registerPlace: RegisterPlace;
   readonly retention: RetentionValue;
   /** VCL = VDL = first − 1 of the head run; and the LSN the parent run was closed at (what readers see as the newest). */
   readonly vdl: Lsn;

@@ -3,7 +3,7 @@
  * quorum sets (design section 9). One sequence for both.
  *
  * A change of members has two steps, each a version: the *proposal* names the six that are to follow beside the six that are; its *end*
- * keeps one of the two. In between either end is possible.
+ * keeps one of the two. In between either end is possible. The register that keeps the manifest moves by a version of its own, too.
  *
  * Invariants
  * 1. Versions are proposed one after the other; one that may have been accepted anywhere is proposed again with the same value until it is
@@ -18,15 +18,24 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import type { NodeId, PgIndex } from '../../src/log/lsn.ts';
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { WRITE_QUORUM } from '../../src/quorum/quorum.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ClusterValue, ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { checkMembers } from './placement.ts';
+import type { TakenOver } from './taken-over.ts';
 import { planPgs } from './writer-growth.ts';
 
 const RETRY_PAUSE_MS = 250;
 
-export interface ManifestProposal {
+interface CommittedVersion {
   readonly version: number;
   readonly manifest: ManifestValue;
+}
+
+export interface ManifestProposal extends CommittedVersion {
+  /** Where the register is. */
+  readonly place: RegisterPlace;
+  /** Where it goes by this version, the manifest unchanged; null: it stays. */
+  readonly moveTo: RegisterPlace | null;
 }
 
 export interface CommittedManifest {
@@ -53,8 +62,13 @@ export interface MemberChange {
   readonly phase: 'proposing' | 'filling' | 'ending';
 }
 
+/** What the take-over found. */
+type Found = Pick<TakenOver, 'manifest' | 'manifestVersion' | 'registerPlace'>;
+
 export class VolumeManifests {
-  private committed: ManifestProposal;
+  private committed: CommittedVersion;
+  private registerPlace: RegisterPlace;
+  private wantedPlace: RegisterPlace | null = null;
   private planned: readonly PgConfig[];
   private readonly cluster: () => ClusterValue;
   private readonly wishes = new Map<PgIndex, Wish>();
@@ -65,8 +79,9 @@ export class VolumeManifests {
   private readonly quorums = new Map<PgIndex, QuorumSet>();
 
   /** `cluster`: as it is known at the moment it is asked for. */
-  constructor(manifest: ManifestValue, version: number, cluster: () => ClusterValue) {
-    this.committed = { version, manifest };
+  constructor({ manifest, manifestVersion, registerPlace }: Found, cluster: () => ClusterValue) {
+    this.committed = { version: manifestVersion, manifest };
+    this.registerPlace = registerPlace;
     this.planned = manifest.pgs;
     this.cluster = cluster;
   }
@@ -77,6 +92,15 @@ export class VolumeManifests {
 
   get version(): number {
     return this.committed.version;
+  }
+
+  get place(): RegisterPlace {
+    return this.registerPlace;
+  }
+
+  /** The register goes to other nodes; a generation that it has reached is no place to go to. */
+  moveRegister(to: RegisterPlace): void {
+    if (to.generation > this.registerPlace.generation) this.wantedPlace = to;
   }
 
   get committedCount(): number {
@@ -174,6 +198,7 @@ export class VolumeManifests {
     assert(proposal !== null && proposal.version === version, `manifest version ${version} was not proposed`);
     const before = this.manifest.pgs;
     this.committed = proposal;
+    this.registerPlace = proposal.moveTo ?? this.registerPlace;
     this.proposal = null;
     this.isAsking = false;
     this.planned = [...proposal.manifest.pgs, ...this.planned.slice(proposal.manifest.pgs.length)];
@@ -193,11 +218,17 @@ export class VolumeManifests {
   }
 
   private makeProposal(): ManifestProposal | null {
+    const { place, wantedPlace } = this;
+    const version = this.version + 1;
+    this.wantedPlace = null;
+    if (wantedPlace !== null && wantedPlace.generation > place.generation) {
+      return { version, manifest: this.manifest, place, moveTo: wantedPlace };
+    }
+    if (this.plannedCount === this.committedCount && this.wishes.size === 0) return null;
     const pgs = this.planned.map((config) => this.fulfil(config));
-    if (pgs.length === this.committedCount && this.wishes.size === 0) return null;
     this.wishes.clear();
     this.quorums.clear();
-    return { version: this.version + 1, manifest: { ...this.manifest, pgs } };
+    return { version, manifest: { ...this.manifest, pgs }, place, moveTo: null };
   }
 
   private fulfil(config: PgConfig): PgConfig {

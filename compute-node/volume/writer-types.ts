@@ -12,8 +12,9 @@ import type {
   InstallReply,
   InstallRequest,
 } from '../../src/messages/messages.ts';
-import type { ClusterValue, ManifestValue } from '../../src/register/values.ts';
+import type { ClusterValue } from '../../src/register/values.ts';
 import type { TakenOver } from './taken-over.ts';
+import type { ManifestProposal } from './writer-manifests.ts';
 
 export interface WriterOptions {
   readonly takenOver: TakenOver;
@@ -87,7 +88,7 @@ export type WriterEffect =
       readonly version: number;
       readonly request: InstallRequest;
     }
-  | { readonly kind: 'commit-manifest'; readonly version: number; readonly manifest: ManifestValue }
+  | ({ readonly kind: 'commit-manifest' } & ManifestProposal)
   | { readonly kind: 'durable'; readonly vcl: Lsn; readonly vdl: Lsn }
   | { readonly kind: 'deposed'; readonly by: Epoch; readonly how: string }
   | {

@@ -25,6 +25,7 @@ import type { AppendReply, HeartbeatGrant, HeartbeatVolume, Refusal } from '../.
 import { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
 import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
+import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { SubmittedMtr } from './open-volume.ts';
@@ -112,7 +113,7 @@ export class VolumeWriter {
     this.lal = constants.lal;
     this.retention = encodeRetention(takenOver.retention);
     this.tracker = new VolumeTracker(run.firstLsn);
-    this.manifests = new VolumeManifests(manifest, takenOver.manifestVersion, cluster);
+    this.manifests = new VolumeManifests(takenOver, cluster);
     this.head = takenOver.vdl;
     this.lastCommitTimeMicros = takenOver.lastCommitTimeMicros;
     for (const config of manifest.pgs) this.addStream(config, takenOver.tails[config.pg] ?? NO_LSN, true);
@@ -155,6 +156,17 @@ export class VolumeWriter {
   proposeMembers(pg: PgIndex, proposed: readonly NodeId[]): void {
     this.checkIsOpen();
     this.manifests.proposeMembers(pg, proposed);
+  }
+
+  /** Where the manifest register is. */
+  get registerPlace(): RegisterPlace {
+    return this.manifests.place;
+  }
+
+  /** The manifest register goes there: begins with the next step. */
+  moveRegister(to: RegisterPlace): void {
+    this.checkIsOpen();
+    this.manifests.moveRegister(to);
   }
 
   /** Takes a change of members back that has not ended yet. Throws when there is none, or when it is too late. */

@@ -74,7 +74,11 @@ export function decodeCluster(bytes: Uint8Array): ClusterValue {
 }
 
 export function encodeName(value: NameValue): Uint8Array {
-  return sealEnvelope(NAME, [value.name, value.volume, value.registerMembers], softCrc32);
+  return sealEnvelope(
+    NAME,
+    [value.name, value.volume, value.registerMembers, value.registerGeneration],
+    softCrc32,
+  );
 }
 
 export function decodeName(bytes: Uint8Array): NameValue {
@@ -84,6 +88,7 @@ export function decodeName(bytes: Uint8Array): NameValue {
     name: fields.string('name', MAX_NAME_CHARS),
     volume: fields.nullable('volume', readId) as VolumeId | null,
     registerMembers: fields.list('register member', readId) as NodeId[],
+    registerGeneration: fields.int('register generation', 0),
   };
   fields.end();
   fields.check(areMembers(value.registerMembers), `not ${COPIES} different register members`);

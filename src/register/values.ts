@@ -32,6 +32,8 @@ export interface NameValue {
   readonly volume: VolumeId | null;
   /** The six nodes that keep the volume's manifest and retention registers. */
   readonly registerMembers: readonly NodeId[];
+  /** How often they have moved: part of their keys (place.ts). */
+  readonly registerGeneration: number;
 }
 
 /** Of a PG as it is born. Its segments start empty then; who comes to it under a later one has history to copy. */

@@ -27,6 +27,7 @@ import {
   encodeName,
   encodeRetention,
 } from '../../src/register/codec.ts';
+import { decodeMoved, encodeMoved } from '../../src/register/place.ts';
 import { type ManifestValue, REGISTER_FORMAT } from '../../src/register/values.ts';
 import { SECTOR_BYTES } from '../../storage-node/adapters/journal-disk.ts';
 import {
@@ -239,7 +240,14 @@ function registerCases(): GoldenCase[] {
     draining: ['az3-b' as NodeId],
     constants: { lal: 10_000_000, leaseTermMs: 500, defaultPgPages: 2_621_440 },
   } as const;
-  const name = { format: REGISTER_FORMAT, name: 'main', volume: VOLUME, registerMembers: MEMBERS } as const;
+  const name = {
+    format: REGISTER_FORMAT,
+    name: 'main',
+    volume: VOLUME,
+    registerMembers: MEMBERS,
+    registerGeneration: 2,
+  } as const;
+  const moved = { value: Uint8Array.of(7, 8, 9), place: { members: MEMBERS, generation: 3 } };
   const retention = {
     format: REGISTER_FORMAT,
     volume: VOLUME,
@@ -263,6 +271,7 @@ function registerCases(): GoldenCase[] {
       decode: decodeName,
       value: { ...name, volume: null },
     },
+    { name: 'register-moved', encode: () => encodeMoved(moved), decode: decodeMoved, value: moved },
     {
       name: 'register-manifest',
       encode: () => encodeManifest(MANIFEST),

@@ -154,11 +154,24 @@ describe('the storage nodes of a cluster', () => {
     expect(nodes.get('az2-b')).toMatchObject({ draining: true, segments: 0 });
     expect(nodes.get('az2-c')!.segments! + nodes.get('az2-d')!.segments!).toBeGreaterThan(1);
 
+    for (const volume of ['main', 'idle']) {
+      const response = await fetch(`${own.url()}/-/volumes/${volume}/members`);
+      const { registers } = (await response.json()) as { registers: { members: string[] } };
+      expect(registers.members).not.toContain('az2-b');
+    }
+
     // Asked for once more there is nothing to do; what is made from now on avoids it.
     expect((await node(own, 'drain', 'az2-b')).stdout).toContain('Nothing was left to do');
     await run(process.execPath, [MAIN, 'volumes', 'create', 'later', '--url', own.url()]);
     await createClient({ url: `${own.url()}/later` }).execute('CREATE TABLE t(x)');
     expect((await listed(own)).get('az2-b')).toMatchObject({ segments: 0 });
+
+    // The next writer finds the registers where they are, two of their first six being gone.
+    await own.signal('compute-1', 'SIGKILL');
+    await own.signal('az2-b', 'SIGKILL');
+    await own.signal('az3-b', 'SIGKILL');
+    await own.startCompute();
+    await checkRows(own.url(), load);
     expect(own.crashes).toEqual([]);
   }, 120_000);
 

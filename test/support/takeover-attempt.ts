@@ -20,6 +20,7 @@ export const SIM_NAME = {
   name: 'main',
   volume: VOLUME,
   registerMembers: NODE_IDS,
+  registerGeneration: 0,
 } as const;
 const SIM_CLUSTER: ClusterValue = {
   format: REGISTER_FORMAT,

@@ -103,10 +103,11 @@ export function takenOverValue(options: NetOptions = {}): TakenOver {
   const manifest = { ...committed, pgs };
   const tails = manifest.runs[0]!.closingTails!;
   return {
-    name: { format: 1, name: 'main', volume: VOLUME, registerMembers: NODES },
+    name: { format: 1, name: 'main', volume: VOLUME, registerMembers: NODES, registerGeneration: 0 },
     epoch: EPOCH,
     manifest,
     manifestVersion: 4,
+    registerPlace: { members: NODES, generation: 0 },
     retention: { format: 1, volume: VOLUME, floor: 0 as Lsn, windowMs: 86_400_000, dropped: false, pins: [] },
     vdl: (HEAD_FIRST - 1) as Lsn,
     closedAtLsn: CLOSED_AT,

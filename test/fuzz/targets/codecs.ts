@@ -70,6 +70,7 @@ const CODECS: readonly Codec[] = [
         name: random.id(5),
         volume: random.chance(0.5) ? SAMPLE_VOLUME : null,
         registerMembers: manifest(random).pgs[0]?.members ?? [],
+        registerGeneration: random.below(3),
       }),
     decode: decodeName,
     seal: { tag: 0x11 },

@@ -9,6 +9,7 @@ import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
 import type { InstallRequest, RegisterAcceptRequest } from '../../../src/messages/messages.ts';
 import { WRITE_QUORUM } from '../../../src/quorum/quorum.ts';
 import { decodeManifest } from '../../../src/register/codec.ts';
+import { decodeMoved } from '../../../src/register/place.ts';
 import type { ManifestValue } from '../../../src/register/values.ts';
 import type { World } from '../world/world.ts';
 
@@ -56,11 +57,13 @@ export class ChosenValues {
       return;
     }
     this.#chosen.set(name, value);
-    if (key.startsWith(RETENTION_PREFIX)) this.#retentions.add(Buffer.from(value).toString('latin1'));
+    // A tombstone carries the value that goes on elsewhere.
+    const content = decodeMoved(value)?.value ?? value;
+    if (key.startsWith(RETENTION_PREFIX)) this.#retentions.add(Buffer.from(content).toString('latin1'));
     if (!key.startsWith(MANIFEST_PREFIX)) return;
-    const manifest = decodeManifest(value);
+    const manifest = decodeManifest(content);
     const manifests = this.#manifests.get(manifest.volume) ?? [];
-    manifests.push(value);
+    manifests.push(content);
     this.#manifests.set(manifest.volume, manifests);
     this.#onManifest(manifest);
   }

@@ -9,6 +9,7 @@ import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts
 import type { ClusterNode, RetentionValue } from '../../../src/register/values.ts';
 import { localMembers } from '../../../compute-node/members-access.ts';
 import { NodeClients } from '../../../compute-node/driver/node-clients.ts';
+import { finishRegisterMove, leadName } from '../../../compute-node/driver/register-mover.ts';
 import type { MembersAccess } from '../../../compute-node/driver/segment-mover.ts';
 import { NodeOperations } from '../../../compute-node/node-operations.ts';
 import { openDirectory, type VolumeDirectory } from '../../../compute-node/driver/directory.ts';
@@ -168,7 +169,7 @@ export class SimComputeNode {
   async #membersOf(name: string): Promise<MembersAccess> {
     try {
       const engine = await this.#engineOf(name);
-      return localMembers(() => engine.volume.members);
+      return await this.#localMembers(name, engine);
     } catch (error) {
       if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
       const holder = this.#options.holderOf(name);
@@ -204,7 +205,8 @@ export class SimComputeNode {
             );
             return;
           }
-          act(localMembers(() => engine.volume.members)).then(
+          const done = this.#localMembers(name, engine).then(act);
+          done.then(
             (result) => answer(() => resolve(result)),
             (error: unknown) => answer(() => reject(error as Error)),
           );
@@ -214,7 +216,16 @@ export class SimComputeNode {
       read: () => exchange((members) => members.read()),
       propose: (pg, six) => exchange((members) => members.propose(pg, six)),
       revert: (pg) => exchange((members) => members.revert(pg)),
+      moveRegisters: (six) => exchange((members) => members.moveRegisters(six)),
     };
+  }
+
+  async #localMembers(name: string, engine: ModelEngine): Promise<MembersAccess> {
+    const { directory } = await this.#ready();
+    return localMembers(
+      () => engine.volume.members,
+      (place) => leadName(directory, name, place),
+    );
   }
 
   async #ready(): Promise<Joined> {
@@ -317,6 +328,7 @@ export class SimComputeNode {
       links,
       commitTimeoutMs: COMMIT_TIMEOUT_MS,
     });
+    void finishRegisterMove(directory, found, log.members, logger);
     const engine = new ModelEngine({
       volume: log,
       process: this.process,

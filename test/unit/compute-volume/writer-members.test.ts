@@ -245,6 +245,26 @@ describe('a change of members', () => {
     expect(net.proposals).toMatchObject([{ version: 6, manifest: { pgs: [{}, {}, {}] } }]);
   });
 
+  it('shares it with the moves of its register, one at a time, each to a later generation', () => {
+    const net = new WriterNet({ spares: SPARES });
+    net.upAll();
+    const first = net.writer.registerPlace;
+    const next = { members: FOLLOWING, generation: 1 };
+    net.writer.moveRegister(next);
+    net.step({ kind: 'flush' });
+    // Asked for again while it is on its way, and when it is there.
+    net.writer.moveRegister(next);
+    expect(net.proposals).toMatchObject([{ version: 5, place: first, moveTo: next }]);
+    net.commitManifest();
+    net.writer.moveRegister(next);
+    net.tick();
+    expect(net.proposals).toEqual([]);
+    expect(net.writer.registerPlace).toEqual(next);
+    net.writer.proposeMembers(PG, FOLLOWING);
+    net.tick();
+    expect(net.proposals).toMatchObject([{ version: 6, place: next, moveTo: null }]);
+  });
+
   it('counts nothing that a node said before it left and came back', () => {
     const net = changing();
     const lsn = net.commit(1);

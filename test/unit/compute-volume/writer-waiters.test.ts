@@ -66,10 +66,13 @@ function commitWith(answers: readonly Answer[]) {
   return commitManifest({
     clients,
     clusterId: 'c',
-    members: NODES,
     epoch: EPOCH,
-    version: 5,
-    manifest: manifestValue(),
+    proposal: {
+      version: 5,
+      manifest: manifestValue(),
+      place: { members: NODES, generation: 0 },
+      moveTo: null,
+    },
   });
 }
 

@@ -31,7 +31,13 @@ const cluster: ClusterValue = {
   draining: [],
   constants: { lal: 10_000_000, leaseTermMs: 500, defaultPgPages: 2_621_440 },
 };
-const name: NameValue = { format: 1, name: 'main', volume: VOLUME, registerMembers: NODES };
+const name: NameValue = {
+  format: 1,
+  name: 'main',
+  volume: VOLUME,
+  registerMembers: NODES,
+  registerGeneration: 0,
+};
 const manifest: ManifestValue = {
   format: 1,
   volume: VOLUME,
@@ -85,7 +91,7 @@ const kinds = [
 const GOLDEN: Readonly<Record<string, string>> = {
   cluster:
     'AS14Ta2WsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1kM4AmJaAzQH0zgAoAAA=',
-  name: 'AesI1vGTpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWI=',
+  name: 'AbJAwC2UpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWIA',
   manifest:
     'AfDexPCYsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKZAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGCiQYHkAAMtDGN52gW2AAJkBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxgokGB5AADLQxjedoFtgAA=',
   retention: 'ASgvhLCVsHZvbHVtZTAwMDAwMDAwMDBjzgUmXADCkZSnY2xvbmU6eLB2b2x1bWUwMDAwMDAwMDAwAHg=',
