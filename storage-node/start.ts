@@ -21,7 +21,7 @@ import { PeerClients } from './adapters/peer-clients.ts';
 import { StoreLock } from './adapters/store-lock.ts';
 import { type CheckedConfig, checkConfig, type StorageNodeConfig } from './config.ts';
 import { assembleNode } from './driver/assemble.ts';
-import { Gauges } from './driver/gauges.ts';
+import { Gauges, readDiskOf } from './driver/gauges.ts';
 import { TableScrub } from './driver/table-scrub.ts';
 import { keepHeapSmall } from './memory.ts';
 
@@ -159,7 +159,7 @@ async function start(
   const store = await LevelStore.open(directory.storePath);
   opened.push(() => store.close());
   const gauges = new Gauges(
-    directory.path,
+    readDiskOf(directory.path),
     nodeTimers,
     async () => (await store.sizeBytes()) + disk.ringBytes,
   );

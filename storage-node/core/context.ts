@@ -7,7 +7,7 @@ import type { Epoch } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import type { ClusterNode } from '../../src/register/values.ts';
 import type { NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/lsn.ts';
-import type { CoreEffect, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import type { CoreEffect, DiskRoom, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
 import type { Leases } from './leases.ts';
 import type { CoreLimits } from './limits.ts';
 import type { PageCache } from './page-memory.ts';
@@ -47,6 +47,7 @@ export interface NodeContext {
   readonly copies: CopySlots;
   /** Empty until the node is part of a cluster. */
   clusterId: string;
+  readonly diskRoom: DiskRoom;
   /** Readings of the step that runs. */
   now: Now;
   readonly startedAtMs: number;

@@ -79,6 +79,12 @@ export type CoreEffect =
   /** The node's data can no longer be trusted at all (or belongs elsewhere): the process stops with this error. */
   | { readonly kind: 'fatal'; readonly code: string; readonly message: string };
 
+/**
+ * Room on the disk. `short`: nothing new is taken in, from writers or from peers. `gone`: records are not brought into page form either; what is
+ * left is for collection, promises and registers.
+ */
+export type DiskRoom = 'enough' | 'short' | 'gone';
+
 /** What the journal found at start. */
 export interface JournalRecovery {
   /** Newest value per guard key; keys whose copies were all damaged are listed in `damagedGuardKeys` where known. */
@@ -106,5 +112,7 @@ export type CoreEvent =
   | { readonly kind: 'peer-failed'; readonly token: Token; readonly message: string }
   /** The client or stream behind this request is gone; no reply is needed. */
   | { readonly kind: 'abandoned'; readonly replyTo: ReplyTo }
+  /** How much room the disk has, whenever that changes; enough until told otherwise. */
+  | { readonly kind: 'disk'; readonly room: DiskRoom }
   /** About every 50 ms; drives gossip, coalescing, collection, lease expiry. */
   | { readonly kind: 'tick' };

@@ -54,7 +54,9 @@ export function gossipIfDue(ctx: NodeContext, segment: Segment): void {
   gossip.peerCursor += 1;
   gossip.fruitless += 1;
   gossip.isRunning = true;
-  ctx.run(exchange(ctx, segment, peer, wantsPages(segment) ? false : isGapOld || segment.isQuarantined));
+  // With little room on the disk nothing is taken in; what is told of the VDL still is.
+  const mayTake = ctx.diskRoom === 'enough' && !wantsPages(segment);
+  ctx.run(exchange(ctx, segment, peer, mayTake && (isGapOld || segment.isQuarantined)));
 }
 
 function lacksRecords(segment: Segment): boolean {

@@ -47,6 +47,7 @@ export function beginHydration(ctx: NodeContext, segment: Segment, why: string):
 
 export function isCopyDue(ctx: NodeContext, segment: Segment): boolean {
   const { hydration } = segment;
+  if (ctx.diskRoom !== 'enough') return false;
   if (hydration === null || segment.isCopying || segment.quarantine?.kind !== 'hydrating') return false;
   // A round, a collection or a repair that began before writes what it found then.
   if (segment.isCoalescing || segment.isCollecting || segment.isRepairing) return false;

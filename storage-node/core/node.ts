@@ -19,7 +19,15 @@ import { onFindCommit } from './commit-index.ts';
 import { coalesceRound, freshenPages, isBacklogFull, isRoundDue } from './coalesce.ts';
 import { collect, isCollectionDue } from './collect.ts';
 import { type Hold, type NodeContext, type NodeOptions, type Reply, SegmentTable } from './context.ts';
-import type { CoreEffect, CoreEvent, DurableOp, NodeReply, NodeRequest, ReplyTo } from './effects.ts';
+import type {
+  CoreEffect,
+  CoreEvent,
+  DiskRoom,
+  DurableOp,
+  NodeReply,
+  NodeRequest,
+  ReplyTo,
+} from './effects.ts';
 import { onDigestPages } from './digests.ts';
 import { discoverFrom } from './discovery.ts';
 import { Doubt } from './doubt.ts';
@@ -80,6 +88,7 @@ export class StorageNodeCore implements NodeContext {
   readonly segments = new SegmentTable();
   readonly copies = { out: 0, in: 0, begun: 0 };
   readonly scrub = new Scrub();
+  diskRoom: DiskRoom = 'enough';
   leases: Leases;
   incarnation = '';
   clusterId = '';
@@ -155,6 +164,9 @@ export class StorageNodeCore implements NodeContext {
       case 'abandoned':
         this.held = this.held.filter(({ reply }) => reply.to !== event.replyTo);
         this.queued = this.queued.filter(({ to }) => to !== event.replyTo);
+        return;
+      case 'disk':
+        this.diskRoom = event.room;
         return;
       case 'tick':
         this.onTick();
@@ -348,9 +360,9 @@ export class StorageNodeCore implements NodeContext {
     if (isRemovalDue(segment)) this.background(segment, 'deletion', removeData(this, segment), () => {});
     if (hydration !== null && isCopyDue(this, segment))
       this.background(segment, 'hydration', copyPages(this, segment, hydration), () => {});
-    if (isRepairDue(segment, nowMs)) this.run(repairPages(this, segment));
+    if (this.diskRoom === 'enough' && isRepairDue(segment, nowMs)) this.run(repairPages(this, segment));
     if (!segment.isInForce) return;
-    if (isRoundDue(segment, this.limits, nowMs)) {
+    if (this.diskRoom !== 'gone' && isRoundDue(segment, this.limits, nowMs)) {
       segment.isCoalescing = true;
       this.background(segment, 'coalescing', this.coalescing(segment), () => {
         segment.isCoalescing = false;

@@ -24,6 +24,7 @@ import type { Journal } from '../adapters/journal.ts';
 import type {
   CoreEffect,
   CoreEvent,
+  DiskRoom,
   DurableOp,
   KeyRange,
   NodeRecovery,
@@ -34,7 +35,7 @@ import type {
   StoreResult,
 } from '../core/effects.ts';
 import type { Gauges } from './gauges.ts';
-import type { StoreWriter } from './store-writer.ts';
+import { type StoreWriter, sizeOf } from './store-writer.ts';
 
 /** The core as the driver sees it: StorageNodeCore, or a script of a test. */
 export interface Core {
@@ -78,7 +79,7 @@ export interface DriverOptions {
   readonly storeWriter: StoreWriter;
   /** All that was given to the store's writer so far is durable in the store when this returns. */
   readonly flushStore: () => Promise<void>;
-  readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'isDiskNearlyFull'>;
+  readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'diskRoom' | 'noteWritten'>;
   readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
   /** Where the nodes of the cluster are, as its register says. */
   readonly learnNodes: (nodes: readonly ClusterNode[]) => void;
@@ -111,7 +112,7 @@ export class StorageNodeDriver implements ServerHandlers {
   #areAppendsPaused = false;
   #isReplayed = false;
   #areFaultsKnown: boolean;
-  #wasDiskNearlyFull = false;
+  #diskRoom: DiskRoom = 'enough';
   #ticker: Timer | null = null;
 
   constructor(options: DriverOptions) {
@@ -131,7 +132,7 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   onRequest = (id: RequestId, request: NodeRequest): void => {
-    const isRoomShort = this.#options.gauges.isDiskNearlyFull;
+    const isRoomShort = this.#options.gauges.diskRoom !== 'enough';
     // A take-over's own records come in still: they are few, and without them nobody could even read once the writer is gone.
     if (request.method === 'append' && isRoomShort && !request.body.recovery) {
       this.#reply(id, this.#refuseForSpace(request.body));
@@ -184,6 +185,7 @@ export class StorageNodeDriver implements ServerHandlers {
         this.#persist(effect.ops, effect.whenDurable);
         return;
       case 'write':
+        this.#options.gauges.noteWritten(sizeOf(effect.ops));
         if (effect.isLasting) void this.#writeDurably(effect.ops, effect.token);
         else this.#options.storeWriter.put(effect.ops, () => this.#onBackgroundWritten(effect.token));
         return;
@@ -214,8 +216,10 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   #persist(ops: readonly DurableOp[], whenDurable: readonly CoreEffect[]): void {
-    const { storeWriter, journal } = this.#options;
-    storeWriter.put(homeOps(ops));
+    const { storeWriter, journal, gauges } = this.#options;
+    const home = homeOps(ops);
+    gauges.noteWritten(sizeOf(home));
+    storeWriter.put(home);
     journal.append(ops, () => this.#onDurable(whenDurable));
     this.#updateBackpressure();
   }
@@ -326,11 +330,13 @@ export class StorageNodeDriver implements ServerHandlers {
   }
 
   #reportDisk(): void {
-    const isNearlyFull = this.#options.gauges.isDiskNearlyFull;
-    if (isNearlyFull === this.#wasDiskNearlyFull) return;
-    this.#wasDiskNearlyFull = isNearlyFull;
-    if (isNearlyFull) this.#options.logger.log('error', 'the disk is nearly full: appends are refused');
-    else this.#options.logger.log('info', 'the disk has room again: appends are taken');
+    const { diskRoom } = this.#options.gauges;
+    if (diskRoom === this.#diskRoom) return;
+    this.#diskRoom = diskRoom;
+    this.#post({ kind: 'disk', room: diskRoom });
+    const { logger } = this.#options;
+    if (diskRoom === 'enough') logger.log('info', 'the disk has room again: appends are taken');
+    else logger.log('error', 'the disk is nearly full: appends are refused', { room: diskRoom });
   }
 
   #refuseForSpace({ volume, pg, epoch }: AppendRequest): NodeReply {

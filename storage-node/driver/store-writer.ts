@@ -119,7 +119,7 @@ export class StoreWriter {
   }
 }
 
-function sizeOf(ops: readonly KvOp[]): number {
+export function sizeOf(ops: readonly KvOp[]): number {
   let sizeBytes = 0;
   for (const op of ops) sizeBytes += op.key.length + (op.type === 'put' ? op.value.length : 0);
   return sizeBytes;

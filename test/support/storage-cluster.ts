@@ -173,6 +173,11 @@ export class StorageCluster {
     return reply;
   }
 
+  /** An event of the driver's own making. */
+  tell(nodeId: NodeId, event: Extract<CoreEvent, { kind: 'disk' }>): void {
+    this.step(this.node(nodeId), event);
+  }
+
   /** Runs tasks until none can run. */
   pump(): void {
     for (let count = 0; this.runOne(); count += 1) {

@@ -12,7 +12,7 @@ import { STORAGE_NODES, type StorageNodeName } from '../../support/real-cluster.
 const run = promisify(execFile);
 
 const SIZE_BYTES = 128 * 1024 * 1024;
-/** Below the twentieth part at which a node refuses appends (storage-node/driver/gauges.ts), and enough for what goes on without them. */
+/** Below the half at which a node refuses appends (storage-node/driver/gauges.ts), and enough for what goes on without them. */
 const LEFT_BYTES = 4 * 1024 * 1024;
 
 export class SmallDisks {

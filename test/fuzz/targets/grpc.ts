@@ -70,7 +70,7 @@ async function startNode() {
     },
     store: flushable(new MemoryKv()),
     journalDisk: new MemoryJournalDisk(emptyImage(RING_BYTES), true),
-    gauges: { diskBytes: 0, memoryBytes: 0, isDiskNearlyFull: false },
+    gauges: { diskBytes: 0, memoryBytes: 0, diskRoom: 'enough', noteWritten: () => undefined },
     peer: () => null,
     crc32: nodeCrc32,
     clock: nodeClock,

@@ -178,9 +178,10 @@ export class SimStorageNode implements Host {
       gauges: {
         diskBytes: 0,
         memoryBytes: 0,
-        get isDiskNearlyFull() {
-          return state.isNearlyFull;
+        get diskRoom() {
+          return state.isNearlyFull ? 'short' : 'enough';
         },
+        noteWritten: () => undefined,
       },
       peer: (peer) => clientOf(peer),
       crc32: nodeCrc32,

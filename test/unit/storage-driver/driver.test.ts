@@ -12,7 +12,7 @@ import type { StorageNodeClient } from '../../../src/env/transport.ts';
 import type { NodeId } from '../../../src/log/lsn.ts';
 import { SECTOR_BYTES } from '../../../storage-node/adapters/journal-disk.ts';
 import { Journal } from '../../../storage-node/adapters/journal.ts';
-import type { CoreEffect, CoreEvent, DurableOp } from '../../../storage-node/core/effects.ts';
+import type { CoreEffect, CoreEvent, DiskRoom, DurableOp } from '../../../storage-node/core/effects.ts';
 import { type Core, StorageNodeDriver } from '../../../storage-node/driver/driver.ts';
 import { StoreWriter } from '../../../storage-node/driver/store-writer.ts';
 import { appendRequest } from '../../contract/transport/transport-suite.ts';
@@ -86,7 +86,7 @@ interface Rig {
   readonly storeFaults: Error[];
   readonly lines: string[];
   readonly calls: string[];
-  gauges: { diskBytes: number; memoryBytes: number; isDiskNearlyFull: boolean };
+  gauges: { diskBytes: number; memoryBytes: number; diskRoom: DiskRoom; noteWritten(): void };
 }
 
 const rigs: Rig[] = [];
@@ -115,7 +115,12 @@ async function rig(
   });
   const lines: string[] = [];
   const calls: string[] = [];
-  const gauges = { diskBytes: 11, memoryBytes: 22, isDiskNearlyFull: false };
+  const gauges = {
+    diskBytes: 11,
+    memoryBytes: 22,
+    diskRoom: 'enough' as DiskRoom,
+    noteWritten: () => undefined,
+  };
   const peer = {
     nodeId: 'az1-b' as NodeId,
     call: async (method: string) => {
@@ -388,7 +393,7 @@ describe('storage node driver', () => {
 
   it('refuses appends, and appends only, while the disk is nearly full; not those of a take-over', async () => {
     const { core, driver, gauges, sent, lines } = await rig();
-    gauges.isDiskNearlyFull = true;
+    gauges.diskRoom = 'short';
     driver.onRequest(1, { method: 'append', body: appendRequest(7) });
     list(2, driver);
     expect(sent).toMatchObject([
@@ -397,12 +402,13 @@ describe('storage node driver', () => {
     expect(core.kinds()).toEqual(['start', 'request']);
     driver.onRequest(4, { method: 'append', body: { ...appendRequest(7), recovery: true } });
     expect(core.kinds()).toEqual(['start', 'request', 'request']);
-    gauges.isDiskNearlyFull = false;
+    gauges.diskRoom = 'enough';
     driver.onRequest(3, { method: 'append', body: appendRequest(7) });
     expect(core.kinds()).toEqual(['start', 'request', 'request', 'request']);
-    gauges.isDiskNearlyFull = true;
+    gauges.diskRoom = 'short';
     await sleep(70);
     expect(lines.join('')).toMatch(/nearly full/);
+    expect(core.events.at(-1)).toEqual({ kind: 'disk', room: 'short' });
   });
 
   it('fills the sizes into a status', async () => {
