@@ -79,7 +79,8 @@ export class ClusterIntroducer {
         this.#logger.log('error', 'a storage node belongs to another cluster', { node, clusterId, expected });
         return;
       }
-      const request = { clusterId, key: CLUSTER_KEY, ballot, version, value };
+      // Naming the cluster says that it is committed: a node that belongs to none joins it on that word.
+      const request = { clusterId: cluster.clusterId, key: CLUSTER_KEY, ballot, version, value };
       const { refusal } = await client.call('registerAccept', request, options);
       // One that does not accept has promised more, so it will hear of what is newer.
       if (refusal !== null) return;

@@ -314,7 +314,8 @@ export class StorageNodeCore implements NodeContext {
 
   /**
    * Whether the request speaks of another cluster. Who does not know the cluster yet may only look at, or found it. A node that belongs to
-   * none joins the one that first asks something lasting of it: it stands in that cluster's configuration.
+   * none joins the one that first asks something lasting of it: whoever names a cluster knows that it is committed, and this node stands in
+   * its configuration.
    */
   private whyForeign(request: NodeRequest): Refusal | null {
     const { clusterId } = request.body;
@@ -329,9 +330,7 @@ export class StorageNodeCore implements NodeContext {
     }
     if (this.clusterId === '') {
       const isLasting =
-        request.method === 'fence' ||
-        request.method === 'install' ||
-        (request.method === 'registerAccept' && request.body.key !== CLUSTER_KEY);
+        request.method === 'fence' || request.method === 'install' || request.method === 'registerAccept';
       if (isLasting) this.persist(joinCluster(this, clusterId), []);
       return null;
     }

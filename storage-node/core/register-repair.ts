@@ -55,8 +55,8 @@ export function* repairRegisters(ctx: NodeContext, registers: Registers): Progra
 }
 
 /**
- * Everybody who may hold a register or segment together with this node. The cluster register names them, and may be asked by anybody: it also
- * tells which cluster the other questions are about.
+ * Everybody who may hold a register or segment together with this node: the cluster register names them, and may be asked by anybody. Which
+ * cluster the other questions are about, those tell who belong to one.
  */
 function* findPeers(
   ctx: NodeContext,
@@ -66,13 +66,26 @@ function* findPeers(
   const others = (nodes: readonly ClusterNode[]) =>
     nodes.filter(({ nodeId }) => nodeId !== ctx.options.nodeId);
   const bootstrap = others(ctx.options.peers);
-  for (const { nodeId } of bootstrap) yield* adoptFrom(ctx, registers, nodeId, new Set([CLUSTER_KEY]), ops);
+  for (const { nodeId } of bootstrap) {
+    yield* adoptFrom(ctx, registers, nodeId, new Set([CLUSTER_KEY]), ops);
+    if (ctx.clusterId === '') yield* joinAs(ctx, nodeId, ops);
+  }
   const cluster = clusterOf(registers.get(CLUSTER_KEY).value);
   if (cluster === null) return bootstrap;
-  if (ctx.clusterId === '') ops.push(...joinCluster(ctx, cluster.clusterId));
   tellNodes(ctx, registers);
   const known = new Set(bootstrap.map(({ nodeId }) => nodeId));
   return [...bootstrap, ...others(cluster.nodes).filter(({ nodeId }) => !known.has(nodeId))];
+}
+
+/** Joins the cluster that a peer belongs to: an accepted value may be of one that came to nothing. */
+function* joinAs(ctx: NodeContext, peer: NodeId, ops: DurableOp[]): Program<void> {
+  try {
+    const answer = yield* callPeer(peer, { method: 'status', body: { clusterId: '' } });
+    if (answer.method === 'status' && answer.body.clusterId !== '')
+      ops.push(...joinCluster(ctx, answer.body.clusterId));
+  } catch (error) {
+    if (!isTidemarkError(error, 'UNAVAILABLE')) throw error;
+  }
 }
 
 /** How many of one PG's other five may be among these: two of an AZ, one of this node's own. */

@@ -164,8 +164,7 @@ export function onRegisterAccept(
       refuseWith(refusal('CORRUPT', 'the cluster value cannot be read'));
       return;
     }
-    const isSettled = ctx.segments.size > 0 || registers.keys('').some((key) => key !== CLUSTER_KEY);
-    if (isSettled && ctx.clusterId !== '' && clusterId !== ctx.clusterId) {
+    if (ctx.clusterId !== '' && clusterId !== ctx.clusterId) {
       refuseWith(refusal('WRONG_CLUSTER', `this node belongs to cluster ${ctx.clusterId}`));
       return;
     }
@@ -180,10 +179,7 @@ export function onRegisterAccept(
   }
   const { state, reply } = accept(registers.get(body.key), body);
   const ops = registers.put(body.key, state);
-  if (reply.accepted && clusterId !== null) {
-    ops.push(...joinCluster(ctx, clusterId));
-    tellNodes(ctx, registers);
-  }
+  if (reply.accepted && clusterId !== null) tellNodes(ctx, registers);
   ctx.persist(ops, [{ to, reply: { method: 'registerAccept', body: reply } }]);
 }
 
@@ -208,6 +204,7 @@ export function tellNodes(ctx: NodeContext, registers: Registers): void {
   if (cluster !== null) ctx.emit({ kind: 'nodes', nodes: cluster.nodes });
 }
 
+/** For good. Only on the word of somebody who knows that the cluster is committed: of two that are being made at once, one comes to nothing. */
 export function joinCluster(ctx: NodeContext, clusterId: string): DurableOp[] {
   if (clusterId === ctx.clusterId) return [];
   ctx.clusterId = clusterId;

@@ -113,7 +113,7 @@ describe('a cluster', () => {
       constants: { lal: 1, leaseTermMs: 1, defaultPgPages: 1 },
     } as const;
     const accept = {
-      clusterId: '',
+      clusterId: 'foreign',
       key: 'cluster',
       ballot: { number: 1, writerId: 'x' },
       version: 1,
