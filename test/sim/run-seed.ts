@@ -139,6 +139,13 @@ function settle(world: World, cluster: SimCluster): void {
   checkConvergence(world, cluster, limitMs);
 }
 
+/** From one machine room to zones far apart: the slower, the more is under way when something happens. */
+const NETWORKS = [
+  { typicalMs: 0.15, longestMs: 5 },
+  { typicalMs: 0.6, longestMs: 40 },
+  { typicalMs: 3, longestMs: 200 },
+] as const;
+
 function drawScenario(world: World): Scenario {
   const chance = world.chance('scenario');
   return {
@@ -150,6 +157,8 @@ function drawScenario(world: World): Scenario {
     pgPages: chance.pick([2, 3, 5]),
     windowMs: chance.pick([400, 2_000, 60_000]),
     cachePages: chance.pick([4, 8, 64]),
+    network: chance.pick(NETWORKS),
+    slowestDisk: chance.pick([1, 1, 4, 12]),
     workload: {
       clients: chance.integer(3, 6),
       pauseMs: chance.pick([20, 60, 150]),

@@ -6,7 +6,7 @@ import { Durability } from '../checks/durability.ts';
 import { Oracle } from '../checks/oracle.ts';
 import { ChosenValues } from '../checks/registers.ts';
 import { checkSegments } from '../checks/segments.ts';
-import { Links } from '../world/links.ts';
+import { Links, type NetworkShape } from '../world/links.ts';
 import type { World } from '../world/world.ts';
 import { Workload, type WorkloadShape } from './client.ts';
 import { Onlookers } from './onlookers.ts';
@@ -20,6 +20,9 @@ export interface Scenario extends ClusterShape {
   readonly computeNodes: number;
   readonly volumes: number;
   readonly workload: WorkloadShape;
+  readonly network: NetworkShape;
+  /** How many times slower than others a node's disk may be by nature. */
+  readonly slowestDisk: number;
 }
 
 /** What is told of every message; see faults/triggers.ts. */
@@ -45,7 +48,7 @@ export class SimCluster {
 
   constructor(world: World, scenario: Scenario) {
     this.world = world;
-    this.links = new Links(world);
+    this.links = new Links(world, scenario.network);
     const durability = new Durability();
     const oracle = new Oracle(world, durability);
     this.oracle = oracle;
@@ -67,6 +70,7 @@ export class SimCluster {
           hostOf,
           tap,
           durability,
+          slowestDisk: scenario.slowestDisk,
           onExchange: (node, request, reply) => {
             chosen.onExchange(node, request, reply);
             if (request.method === 'readPages' && reply.method === 'readPages')

@@ -48,6 +48,7 @@ export interface StorageNodeOptions {
   readonly hostOf: (node: NodeId) => Host;
   readonly tap: Tap;
   readonly durability: Durability;
+  readonly slowestDisk: number;
   /** Whenever it answers. */
   readonly onExchange: (node: NodeId, request: IncomingRequest, reply: OutgoingReply) => void;
   /** After every step of the core. */
@@ -70,6 +71,7 @@ export class SimStorageNode implements Host {
   core: StorageNodeCore | null = null;
   readonly #options: StorageNodeOptions;
   readonly #chance: Chance;
+  readonly #usualSlowness: number;
 
   get config(): ClusterNode {
     return this.#options.config;
@@ -83,7 +85,14 @@ export class SimStorageNode implements Host {
     this.process = new SimProcess(world, config.nodeId);
     this.disk = new DiskState(world);
     this.#chance = world.chance(`node ${config.nodeId}`);
+    this.disk.slowness = this.#chance.between(1, options.slowestDisk);
+    this.#usualSlowness = this.disk.slowness;
     options.links.watch(this.process);
+  }
+
+  /** The disk is as it was made. */
+  get isDiskWell(): boolean {
+    return this.disk.slowness <= this.#usualSlowness * 1.001 && !this.disk.failsWrites;
   }
 
   start(): void {

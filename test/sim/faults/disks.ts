@@ -18,11 +18,11 @@ const HEARD_FOR_MS = 1_600;
 function isRemembered(fault: Fault, node: SimStorageNode): boolean {
   const { cluster, world } = fault;
   const sinceMs = world.nowMs - HEARD_FOR_MS;
-  const isSteady = ({ process, disk, core }: SimStorageNode): boolean =>
+  const isSteady = ({ process, disk, core, isDiskWell }: SimStorageNode): boolean =>
     core?.isReady === true &&
     process.steadySinceMs <= sinceMs &&
     disk.stalledUntilMs <= sinceMs &&
-    disk.slowness === 1;
+    isDiskWell;
   const hearing = cluster.nodes.filter(
     (peer) =>
       peer !== node && isSteady(peer) && cluster.links.isCleanSince(node.nodeId, peer.nodeId, sinceMs),

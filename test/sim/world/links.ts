@@ -9,6 +9,8 @@ import type { World } from './world.ts';
 export interface Link {
   readonly from: string;
   readonly to: string;
+  /** How many times slower than most it is. */
+  readonly factor: number;
   /** > 0: nothing arrives. */
   cuts: number;
   /** > 0: what is on a stream waits, and nobody notices. */
@@ -35,18 +37,27 @@ export interface Watcher {
   onReset(one: string, other: string): void;
 }
 
-const TYPICAL_DELAY_MS = 0.15;
-const LONGEST_DELAY_MS = 5;
+/** The network of a run, before anything goes wrong in it. */
+export interface NetworkShape {
+  /** Of one message on a link that is as fast as most. */
+  readonly typicalMs: number;
+  readonly longestMs: number;
+}
+
+/** How much slower than most a link may be by nature. */
+const SLOWEST_LINK = 12;
 const LONGEST_SLOW_DELAY_MS = 3_000;
 
 export class Links {
   readonly #world: World;
   readonly #chance: Chance;
+  readonly #shape: NetworkShape;
   readonly #links = new Map<string, Link>();
   readonly watchers = new Set<Watcher>();
 
-  constructor(world: World) {
+  constructor(world: World, shape: NetworkShape) {
     this.#world = world;
+    this.#shape = shape;
     this.#chance = world.chance('network');
   }
 
@@ -57,6 +68,7 @@ export class Links {
       link = {
         from,
         to,
+        factor: this.#world.chance(`link ${key}`).heavyTailed(0.5, SLOWEST_LINK),
         cuts: 0,
         stalls: 0,
         loss: 0,
@@ -105,7 +117,7 @@ export class Links {
 
   delayMs(link: Link, sizeBytes: number): number {
     const chance = this.#chance;
-    let delayMs = 0.02 + chance.heavyTailed(TYPICAL_DELAY_MS, LONGEST_DELAY_MS);
+    let delayMs = 0.02 + chance.heavyTailed(this.#shape.typicalMs * link.factor, this.#shape.longestMs);
     if (link.jitterMs > 0) delayMs += chance.next() * link.jitterMs;
     if (link.slownessMs > 0) delayMs += chance.heavyTailed(link.slownessMs, LONGEST_SLOW_DELAY_MS);
     return delayMs + link.msPerByte * sizeBytes;
