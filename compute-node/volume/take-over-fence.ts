@@ -244,8 +244,11 @@ function toReport(segment: FencedSegment): SegmentReport | null {
   return { nodeId, intact: isIntact(segment, promise), scl, vdl, tail, entries };
 }
 
-function isIntact({ isNewcomer }: FencedSegment, promise: FenceReply): boolean {
-  if (isNewcomer && promise.installedManifest.length === 0) return false;
+/** A newcomer that has not heard of this change yet may have been here for an earlier one: what came since was not owed to it. */
+function isIntact(segment: FencedSegment, promise: FenceReply): boolean {
+  const { isNewcomer, installed, pg, configVersion } = segment;
+  const known = installed?.pgs.find((config) => config.pg === pg)?.configVersion ?? 0;
+  if (isNewcomer && known < configVersion) return false;
   return promise.intact && promise.watermark <= promise.scl;
 }
 

@@ -49,6 +49,15 @@ export function openSegment(
   return segment;
 }
 
+/**
+ * The node is a newcomer by `configVersion`, and the segment has not heard of that: it has missed that it left meanwhile, or that the change it came with
+ * was taken back. What was written in between was never owed to it, and its absences mean as little as those of any newcomer.
+ */
+export function comeAnew(ctx: NodeContext, segment: Segment, configVersion: number): DurableOp[] {
+  if (segment.manifest === null || segment.configVersion >= configVersion) return [];
+  return segment.hydrate(freshHydrationId(ctx));
+}
+
 /** Why a message of `configVersion` finds no segment here although there was one; null: it is for a segment in force, or a new one. */
 export function whyLeft(
   ctx: NodeContext,
@@ -84,7 +93,10 @@ export function installManifest(
 ): DurableOp[] {
   if (segment.manifest !== null && compareManifests(value, segment.manifest.value) <= 0) return [];
   const before = { scl: segment.scl, quarantined: segment.isQuarantined };
-  const ops = segment.install({ value, bytes: new Uint8Array(bytes) });
+  const config = configOf(value, segment.pg);
+  const isNewcomer = config?.members.includes(ctx.options.nodeId) === false && segment.isInForce;
+  const ops = isNewcomer ? comeAnew(ctx, segment, config.configVersion) : [];
+  ops.push(...segment.install({ value, bytes: new Uint8Array(bytes) }));
   ctx.cache.dropSegment(segment.name);
   ctx.log('info', 'installed a manifest', {
     segment: segment.name,

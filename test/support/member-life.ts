@@ -109,12 +109,12 @@ export class MemberLife {
 
   step(): void {
     const dice = this.chance();
-    if (dice < 0.45) this.write();
-    else if (dice < 0.62) this.pass(50 + this.pick(5) * 100);
-    else if (dice < 0.7) this.crash();
-    else if (dice < 0.74) this.takeOver();
-    else if (dice < 0.82) this.raiseFloor();
-    else if (dice < 0.86) this.lose();
+    if (dice < 0.4) this.write();
+    else if (dice < 0.54) this.pass(50 + this.pick(5) * 100);
+    else if (dice < 0.6) this.crash();
+    else if (dice < 0.63) this.takeOver();
+    else if (dice < 0.69) this.raiseFloor();
+    else if (dice < 0.72) this.lose();
     else this.changeMembers();
     for (let i = 0; i < 3; i += 1)
       this.read(this.cluster.nodeIds[this.pick(this.cluster.nodeIds.length)] as NodeId);
@@ -127,7 +127,7 @@ export class MemberLife {
     for (const node of this.down) this.cluster.restart(node);
     this.down.clear();
     this.pass(8_000);
-    this.endChange(this.chance() < 0.5);
+    this.endChange(this.chance() < 0.5, false);
     this.write();
     for (let times = 0; times < 4; times += 1) this.pass(3_000);
     this.learn();
@@ -221,23 +221,28 @@ export class MemberLife {
   }
 
   private changeMembers(): void {
-    const { volume } = this;
-    if (volume.proposed === null) {
-      const az = `az${1 + this.pick(3)}`;
-      const leaving = volume.members.filter((node) => node.startsWith(az))[this.pick(2)] as NodeId;
-      const newcomer = this.cluster.nodeIds.find(
-        (node) => node.startsWith(az) && !volume.members.includes(node),
-      ) as NodeId;
-      this.stale.push({ fence: volume.fence(), hosts: this.hosts });
-      volume.propose(leaving, newcomer);
-      this.install();
-      this.changes += 1;
-    } else {
+    if (this.volume.proposed !== null) {
       this.endChange(this.chance() < 0.7);
+      return;
     }
+    const az = `az${1 + this.pick(3)}`;
+    this.propose(
+      this.cluster.nodeIds.find(
+        (node) => node.startsWith(az) && !this.volume.members.includes(node),
+      ) as NodeId,
+    );
   }
 
-  private endChange(isKept: boolean): void {
+  private propose(newcomer: NodeId): void {
+    const { volume } = this;
+    const neighbours = volume.members.filter((node) => node.startsWith(newcomer.slice(0, 3)));
+    this.stale.push({ fence: volume.fence(), hosts: this.hosts });
+    volume.propose(neighbours[this.pick(2)] as NodeId, newcomer);
+    this.install();
+    this.changes += 1;
+  }
+
+  private endChange(isKept: boolean, mayGoOn = true): void {
     const { volume } = this;
     if (volume.proposed === null) return;
     this.learn();
@@ -250,6 +255,12 @@ export class MemberLife {
     volume.endChange(isKept ? 'new' : 'old');
     // Some of those who leave hear of it by themselves.
     this.install(told.filter((node) => volume.members.includes(node) || this.chance() < 0.5));
+    // Asked back before they may have heard that they left.
+    const left = told.find((node) => !volume.members.includes(node));
+    if (mayGoOn && left !== undefined && this.chance() < 0.6) {
+      this.write();
+      this.propose(left);
+    }
   }
 
   private takeOver(): void {
@@ -324,6 +335,10 @@ export class MemberLife {
     for (const set of sets) {
       const denying = set.filter((node) => {
         const reply = this.cluster.call(node, 'fence', this.volume.fence());
+        // Who asks knows who is new, and does not believe one that has not heard of it (take-over-fence.ts).
+        const isNew = !this.volume.members.includes(node);
+        const hasHeard = (this.segment(node)?.configVersion ?? 0) >= this.volume.configVersion;
+        if (isNew && !hasHeard) return false;
         return reply?.promised === true && reply.intact && reply.scl < tail;
       });
       assert.ok(denying.length < 3, `${denying.join(', ')} lack ${tail}`);

@@ -325,6 +325,31 @@ describe('a node that leaves', () => {
     for (let lsn = 1; lsn <= volume.lastLsn; lsn += 1) expect(read(NEW, lsn)).toBe('right');
   });
 
+  test('and is asked back before it has heard that it left, is as new as any other', () => {
+    const made = grown();
+    const { cluster, volume, segment, read } = made;
+    propose(made);
+    cluster.advance(3_000);
+    cluster.crash(OLD);
+    volume.endChange('new');
+    made.install();
+    made.write(12);
+    volume.propose(NEW, OLD);
+    made.install();
+    cluster.restart(OLD);
+    made.install();
+    expect(cluster.ask(OLD, 'fence', volume.fence())).toMatchObject({ promised: true, intact: false });
+    cluster.advance(5_000);
+    expect(segment(OLD)).toMatchObject({ isHydrated: true, scl: volume.lastLsn });
+    for (let lsn = 1; lsn <= volume.lastLsn; lsn += 1) expect(read(OLD, lsn)).toBe('right');
+    // The same manifest again, or another of this change, is no reason to begin anew.
+    made.install();
+    volume.takeOver('w2');
+    for (const node of [...volume.members, OLD]) cluster.call(node, 'fence', volume.fence());
+    made.install();
+    expect(segment(OLD)).toMatchObject({ isHydrated: true });
+  });
+
   test('hears of it from the others when it was not there', () => {
     const made = grown();
     const { cluster, volume, segment } = made;

@@ -21,6 +21,19 @@ export const MEMBERS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'asked-back-and-believed',
+    rule: 'Who is to follow again, and has missed that it left, is as new as any other.',
+    section: '9',
+    arena: 'members',
+    edits: [
+      {
+        file: MEMBERSHIP,
+        find: 'const ops = isNewcomer ? comeAnew(ctx, segment, config.configVersion) : [];',
+        replace: 'const ops: DurableOp[] = [];',
+      },
+    ],
+  },
+  {
     name: 'hydrated-when-copied',
     rule: 'A copy of pages is not the end of the log: a newcomer counts when it holds all that three whole members held.',
     section: '9',
