@@ -17,6 +17,7 @@ import type { Run } from '../../src/timeline/run.ts';
 import { runById } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { Piece } from './held-log.ts';
+import { COMMIT_INDEX } from './keys.ts';
 import { type Program, readRange, writeStore } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
 import type { Segment } from './segment.ts';
@@ -64,7 +65,9 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'find
     const { lsn, commitTimeMicros } = found ?? { lsn: NO_LSN, commitTimeMicros: 0 };
     ctx.reply(to, { method: 'findCommit', body: { lsn, commitTimeMicros, refusal: null } });
   } catch (error) {
-    ctx.reply(to, refuse({ method: 'findCommit', body }, refusalOf(error), ctx));
+    const because = refusalOf(error);
+    if (because.code === 'CORRUPT') ctx.doubtPages(segment, COMMIT_INDEX, COMMIT_INDEX, because.message);
+    ctx.reply(to, refuse({ method: 'findCommit', body }, because, ctx));
   }
 }
 
@@ -73,6 +76,12 @@ function checkedRun(segment: Segment, { run: runId, requiredScl }: FindCommitReq
   if (run === null) throw new TidemarkError('BEHIND', `${segment.name} does not know run ${runId}`);
   if (segment.isQuarantined) {
     throw new TidemarkError('QUARANTINED', `${segment.name} is in quarantine: what it lacks proves nothing`);
+  }
+  if (segment.doubts.covers(COMMIT_INDEX)) {
+    throw new TidemarkError(
+      'QUARANTINED',
+      `the commits of ${segment.name} are being repaired from its peers`,
+    );
   }
   if (segment.scl < requiredScl) {
     throw new TidemarkError(

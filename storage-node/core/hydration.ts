@@ -12,29 +12,24 @@
  * Invariants
  * 1. The guard says that hydration is needed before anything of the segment can be taken for whole, and until it is.
  * 2. The store's word on how far it came is written with the pages themselves, and is never ahead of them.
- * 3. Nothing is taken over unseen: an entry's checksum, its place, and that the records in it exist by the manifest's runs.
+ * 3. Nothing is taken over unseen (page-batch.ts).
  * 4. While pages are copied nothing is coalesced, collected or read here.
  */
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
-import type { KvOp, KvRange } from '../../src/env/env.ts';
-import { type Lsn, NO_LSN, type NodeId, pgOfPage } from '../../src/log/lsn.ts';
-import type { PageCursor, PageEntry, PullPagesReply } from '../../src/messages/messages.ts';
+import type { KvOp } from '../../src/env/env.ts';
+import { type Lsn, NO_LSN, type NodeId, type PageNumber } from '../../src/log/lsn.ts';
+import type { PullPagesReply } from '../../src/messages/messages.ts';
 import { decodeRetention } from '../../src/register/codec.ts';
-import type { ManifestValue } from '../../src/register/values.ts';
-import { runOf } from '../../src/timeline/visibility.ts';
 import { neededOf } from './bases.ts';
 import type { NodeContext } from './context.ts';
 import type { Hydration } from './hydration-state.ts';
-import { after, compareKeys } from './keys.ts';
+import { COMMIT_INDEX } from './keys.ts';
 import { adoptManifest, freshHydrationId, keepBases } from './membership.ts';
 import { peersOf } from './manifests.ts';
-import { COMMIT_INDEX } from './page-copies.ts';
+import { PageBatch } from './page-batch.ts';
 import { type Program, callPeer, readRange, writeStore, writeStoreDurably } from './program.ts';
 import type { Segment } from './segment.ts';
 
-const NOTHING = new Uint8Array(0);
-/** Own entries looked at in one step, when old ones are replaced. */
-const ENTRIES_PER_QUERY = 64;
 /** Unused pace is kept for so long. */
 const BURST_MS = 100;
 
@@ -123,34 +118,43 @@ function* copyNext(
   const { body: reply } = answer;
   if (reply.refusal !== null)
     throw new TidemarkError(reply.refusal.code, `${source}: ${reply.refusal.message}`);
-  learn(ctx, segment, source, reply);
+  learnFromSource(ctx, segment, source, reply);
   if (segment.hydration !== hydration) return 0;
   const manifest = segment.manifest?.value;
   if (manifest === undefined) throw new TidemarkError('BEHIND', `${segment.name} has no manifest yet`);
   settleThrough(segment, hydration, reply.throughLsn);
 
-  const batch = new Batch(ctx, segment, manifest, hydration);
+  const first = (pg * manifest.pgPages + 1) as PageNumber;
+  const scope = { first, last: COMMIT_INDEX, throughLsn: reply.throughLsn };
+  const batch = new PageBatch(ctx.values, segment, manifest, scope, hydration.cursor);
   for (const entry of reply.entries) batch.take(entry);
   batch.end(reply.cursor);
   const ops = [...(yield* batch.replaced()), ...batch.ops];
   if (segment.hydration !== hydration) return 0;
-  const moved = { ...hydration.progress, ...batch.progress };
+  const highestPage = Math.max(hydration.highestPage, batch.highestPage);
+  const copiedBytes = hydration.copiedBytes + batch.bytes;
+  const moved = { ...hydration.progress, cursor: reply.cursor, highestPage, copiedBytes };
   ops.push({
     type: 'put',
     key: segment.keys.hydration,
     value: ctx.values.encodeHydration(segment.keys.hydration, moved),
   });
   if (reply.cursor !== null) yield* writeStore(ops);
-  else yield* finish(ctx, segment, hydration, ops, batch.progress.highestPage);
+  else yield* finish(ctx, segment, hydration, ops, highestPage);
   hydration.cursor = reply.cursor;
-  hydration.highestPage = batch.progress.highestPage;
-  hydration.copiedBytes = batch.progress.copiedBytes;
+  hydration.highestPage = highestPage;
+  hydration.copiedBytes = copiedBytes;
   hydration.pagesAtSource = reply.highestPage;
   return batch.bytes;
 }
 
 /** What the source goes by: its floor is ours before anything that it has collected by it is served here. */
-function learn(ctx: NodeContext, segment: Segment, source: NodeId, reply: PullPagesReply): void {
+export function learnFromSource(
+  ctx: NodeContext,
+  segment: Segment,
+  source: NodeId,
+  reply: PullPagesReply,
+): void {
   const ops = reply.manifest.length === 0 ? [] : adoptManifest(ctx, segment, source, reply.manifest);
   if (reply.retention.length > 0) {
     const retention = decodeRetention(reply.retention);
@@ -203,126 +207,4 @@ function* finish(
     bytes: hydration.copiedBytes,
     tookMs: Math.round(ctx.now.monotonicMs - (hydration.startedAtMs ?? 0)),
   });
-}
-
-/** One reply on its way into the store. */
-class Batch {
-  readonly ops: KvOp[] = [];
-  bytes = 0;
-  private readonly ctx: NodeContext;
-  private readonly segment: Segment;
-  private readonly manifest: ManifestValue;
-  private readonly hydration: Hydration;
-  private readonly keys = new Set<string>();
-  private before: PageCursor | null;
-  private next: PageCursor | null = null;
-  private highestPage: number;
-
-  constructor(ctx: NodeContext, segment: Segment, manifest: ManifestValue, hydration: Hydration) {
-    this.ctx = ctx;
-    this.segment = segment;
-    this.manifest = manifest;
-    this.hydration = hydration;
-    this.before = hydration.cursor;
-    this.highestPage = hydration.highestPage;
-  }
-
-  get progress() {
-    const copiedBytes = this.hydration.copiedBytes + this.bytes;
-    return { cursor: this.next, highestPage: this.highestPage, copiedBytes };
-  }
-
-  take(entry: PageEntry): void {
-    const { page, lsn, image, value } = entry;
-    const { keys } = this.segment;
-    const key = this.keyOf(entry);
-    const isOurs = page === COMMIT_INDEX || pgOfPage(page, this.manifest.pgPages) === this.segment.pg;
-    if (!isOurs || !isBehind(this.before, entry))
-      throw new TidemarkError('CORRUPT', `page ${page} at ${lsn} is out of place in a copy`);
-    let lastLsn = lsn;
-    if (page === COMMIT_INDEX) {
-      const commits = this.ctx.values.decodeCommits(key, value);
-      if (commits[commits.length - 1]?.lsn !== lsn)
-        throw new TidemarkError('CORRUPT', `commits under ${lsn}`);
-      for (const commit of commits) this.admit(commit.lsn);
-    } else if (image) {
-      const { isRecord, isKept } = this.ctx.values.decodeImage(key, value);
-      this.admit(lsn);
-      // Whatever of the page came before may be collectable once the floor has passed this.
-      if ((isRecord || isKept) && this.before?.page === page)
-        this.ops.push({ type: 'put', key: keys.garbage(lsn, page), value: NOTHING });
-    } else {
-      const { records } = this.ctx.values.decodeBundle(key, value);
-      if (records[0]?.lsn !== lsn)
-        throw new TidemarkError('CORRUPT', `a bundle of page ${page} under ${lsn}`);
-      for (const record of records) this.admit(record.lsn);
-      lastLsn = records[records.length - 1]?.lsn ?? lsn;
-    }
-    this.ops.push({ type: 'put', key, value: new Uint8Array(value) });
-    this.keys.add(textOf(key));
-    this.bytes += value.length;
-    if (page !== COMMIT_INDEX) this.highestPage = Math.max(this.highestPage, page);
-    this.before = { page, lsn: lastLsn, image };
-  }
-
-  /** Where the reply says that it ends; at or behind its last entry. */
-  end(cursor: PageCursor | null): void {
-    const last = this.before;
-    const start = this.hydration.cursor;
-    const isOnward = cursor === null || isBehind(start, cursor);
-    const coversAll = cursor === null || last === null || last === start || !isBehind(cursor, last);
-    if (!isOnward || !coversAll) throw new TidemarkError('CORRUPT', 'a copy that does not go on');
-    this.next = cursor;
-  }
-
-  /** What lies here in the stretch that the reply covers, and is not in it. */
-  *replaced(): Program<KvOp[]> {
-    const { keys, pg } = this.segment;
-    const { cursor } = this.hydration;
-    const from = cursor === null ? null : after(this.keyOf(cursor));
-    const to = this.next === null ? null : after(this.keyOf(this.next));
-    const ops: KvOp[] = [];
-    const pages = keys.pagesOf(pg, this.manifest.pgPages);
-    const isInCommits = cursor?.page === COMMIT_INDEX;
-    const reachesCommits = this.next === null || this.next.page === COMMIT_INDEX;
-    if (!isInCommits)
-      yield* this.others({ gte: from ?? pages.gte, lt: reachesCommits ? pages.lt : (to ?? pages.lt) }, ops);
-    const commits = keys.commitsBetween(NO_LSN);
-    if (reachesCommits)
-      yield* this.others({ gte: isInCommits && from ? from : commits.gte, lt: to ?? commits.lt }, ops);
-    return ops;
-  }
-
-  private *others(range: KvRange, ops: KvOp[]): Program<void> {
-    let rest = range;
-    while (compareKeys(rest.gte, rest.lt) < 0) {
-      const some = yield* readRange({ ...rest, limit: ENTRIES_PER_QUERY });
-      for (const { key } of some) if (!this.keys.has(textOf(key))) ops.push({ type: 'del', key });
-      const last = some[some.length - 1];
-      if (last === undefined || some.length < ENTRIES_PER_QUERY) return;
-      rest = { ...rest, gte: after(last.key) };
-    }
-  }
-
-  /** A record that is in no run does not exist, and was not there when its page was put together. */
-  private admit(lsn: Lsn): void {
-    const isCopied = lsn <= (this.hydration.throughLsn ?? NO_LSN);
-    if (!isCopied || runOf(this.manifest.runs, lsn) === null)
-      throw new TidemarkError('CUT', `record ${lsn} in a copy`);
-  }
-
-  private keyOf({ page, lsn, image }: PageCursor): Uint8Array {
-    const { keys } = this.segment;
-    if (page === COMMIT_INDEX) return keys.commits(lsn);
-    return image ? keys.image(page, lsn) : keys.bundle(page, lsn);
-  }
-}
-
-function isBehind(cursor: PageCursor | null, next: PageCursor): boolean {
-  if (cursor === null || next.page !== cursor.page) return cursor === null || next.page > cursor.page;
-  return next.lsn > cursor.lsn || (next.lsn === cursor.lsn && next.image && !cursor.image);
-}
-
-function textOf(key: Uint8Array): string {
-  return String.fromCharCode(...key);
 }

@@ -37,7 +37,10 @@ const KIND_OF_BYTE = new Map<number, KeyKind>(
 export const BUNDLE = 0;
 export const IMAGE = 1;
 
-export const LAST_PAGE = 0xffff_ffff as PageNumber;
+/** Stands for the commit index where pages are copied or doubted: behind all of them. */
+export const COMMIT_INDEX = 0xffff_ffff as PageNumber;
+/** No page is above it. */
+export const LAST_PAGE = (COMMIT_INDEX - 1) as PageNumber;
 const MAX_LSN = Number.MAX_SAFE_INTEGER as Lsn;
 /** Of a page entry: page, LSN, kind. */
 const LONGEST_SUFFIX_BYTES = 13;
@@ -115,11 +118,6 @@ export class SegmentKeys {
   /** All entries of pages first … last. */
   pagesBetween(first: PageNumber, last: PageNumber): KvRange {
     return { gte: this.bundle(first, 0 as Lsn), lt: after(this.image(last, MAX_LSN)) };
-  }
-
-  /** All page entries of a PG. */
-  pagesOf(pg: PgIndex, pgPages: number): KvRange {
-    return this.pagesBetween((pg * pgPages + 1) as PageNumber, ((pg + 1) * pgPages) as PageNumber);
   }
 
   garbage(lsn: Lsn, page: PageNumber): Uint8Array {

@@ -18,7 +18,7 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
 import type { PageCursor, PageEntry, PullPagesRequest } from '../../src/messages/messages.ts';
 import type { NodeContext, Request } from './context.ts';
-import { BUNDLE, IMAGE, type SegmentKeys, after, parsePageKey } from './keys.ts';
+import { BUNDLE, COMMIT_INDEX, IMAGE, type SegmentKeys, after, parsePageKey } from './keys.ts';
 import { PageDamage, decodedFor } from './page-read.ts';
 import { type Entries, type Program, readRange } from './program.ts';
 import { refusal, refusalOf, refuse } from './refusals.ts';
@@ -37,9 +37,6 @@ const MAX_QUERIES = 64;
 /** Envelope, key fields and protobuf around a value. */
 const ENTRY_OVERHEAD_BYTES = 40;
 const MAX_LSN = Number.MAX_SAFE_INTEGER as Lsn;
-
-/** Stands for the commit index in cursors and entries; an entry's LSN is then its last commit's. */
-export const COMMIT_INDEX = 0xffff_ffff as PageNumber;
 
 export function onPullPages(ctx: NodeContext, { to, body }: Request<'pullPages'>): void {
   const refuseWith = (because: ReturnType<typeof refusal>) =>
@@ -62,7 +59,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'pull
     const range = rangeOf(segment, body);
     const throughLsn = checkSource(segment, body.throughLsn, range);
     const copy = new Copy(ctx.values, segment, throughLsn, Math.min(body.maxBytes, MAX_REPLY_BYTES));
-    const cursor = yield* copy.read(range, body.cursor, body.lastPage === 0);
+    const cursor = yield* copy.read(range, body.cursor);
     checkSource(segment, throughLsn, range);
     ctx.reply(to, {
       method: 'pullPages',
@@ -90,7 +87,8 @@ function checkSource(segment: Segment, throughLsn: Lsn, range: PageRange): Lsn {
   const { name, coalesced, pagesThrough } = segment;
   if (segment.manifest === null) throw new TidemarkError('BEHIND', `${name} has no manifest yet`);
   if (segment.isQuarantined) throw new TidemarkError('QUARANTINED', `${name} is not whole itself`);
-  if (segment.doubts.overlaps(range.first, range.last))
+  const { doubts } = segment;
+  if (doubts.overlaps(range.first, range.last) || (range.withCommits && doubts.covers(COMMIT_INDEX)))
     throw new TidemarkError('QUARANTINED', `pages of ${name} are being repaired themselves`);
   if (pagesThrough < throughLsn || coalesced < segment.recoalesceThrough) {
     throw new TidemarkError('BEHIND', `${name} has pages through ${pagesThrough}, not ${throughLsn} yet`);
@@ -101,6 +99,8 @@ function checkSource(segment: Segment, throughLsn: Lsn, range: PageRange): Lsn {
 interface PageRange {
   readonly first: PageNumber;
   readonly last: PageNumber;
+  /** The commit index comes behind the pages. */
+  readonly withCommits: boolean;
 }
 
 function rangeOf(segment: Segment, { firstPage, lastPage, pg }: PullPagesRequest): PageRange {
@@ -110,6 +110,7 @@ function rangeOf(segment: Segment, { firstPage, lastPage, pg }: PullPagesRequest
   return {
     first: Math.max(first, firstPage) as PageNumber,
     last: (lastPage === 0 ? last : Math.min(last, lastPage)) as PageNumber,
+    withCommits: lastPage === 0 || lastPage === COMMIT_INDEX,
   };
 }
 
@@ -134,12 +135,12 @@ class Copy {
   }
 
   /** Returns where the next reply goes on, null at the end. */
-  *read(range: PageRange, cursor: PageCursor | null, withCommits: boolean): Program<PageCursor | null> {
-    if (range.first > range.last || this.throughLsn === NO_LSN) return null;
-    const isBehindPages = cursor !== null && cursor.page === COMMIT_INDEX;
+  *read(range: PageRange, cursor: PageCursor | null): Program<PageCursor | null> {
+    if (this.throughLsn === NO_LSN) return null;
+    const isBehindPages = range.first > range.last || cursor?.page === COMMIT_INDEX;
     const next = isBehindPages ? cursor : yield* this.readPages(range, cursor);
     if (next !== null && !isBehindPages) return next;
-    return withCommits ? yield* this.readCommits(next?.lsn ?? NO_LSN) : null;
+    return range.withCommits ? yield* this.readCommits(next?.lsn ?? NO_LSN) : null;
   }
 
   private *readPages(range: PageRange, cursor: PageCursor | null): Program<PageCursor | null> {
@@ -171,7 +172,7 @@ class Copy {
       const range = this.keys.commitsBetween((position + 1) as Lsn);
       const some = yield* readRange({ ...range, limit: ENTRIES_PER_QUERY });
       for (const { key, value } of some) {
-        const all = this.values.decodeCommits(key, value);
+        const all = this.decoded(COMMIT_INDEX, () => this.values.decodeCommits(key, value));
         const commits = all.filter(({ lsn }) => lsn > position && lsn <= this.throughLsn);
         const last = commits[commits.length - 1];
         if (last === undefined) return null;

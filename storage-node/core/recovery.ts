@@ -18,7 +18,16 @@ import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import type { NodeContext } from './context.ts';
 import type { Doubt } from './doubt.ts';
 import type { DurableOp, JournalRecovery, KeyRange, NodeRecovery } from './effects.ts';
-import { GUARD, LAST_PAGE, after, allOfKind, parseKey, parseSegmentGuardKey, trailingLsn } from './keys.ts';
+import {
+  COMMIT_INDEX,
+  GUARD,
+  LAST_PAGE,
+  after,
+  allOfKind,
+  parseKey,
+  parseSegmentGuardKey,
+  trailingLsn,
+} from './keys.ts';
 import { Hydration } from './hydration-state.ts';
 import { Leases } from './leases.ts';
 import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
@@ -241,12 +250,13 @@ function loadDoubts(
     if (known !== undefined) doubts.load(known);
   } catch (error) {
     if (!isTidemarkError(error)) throw error;
-    doubts.add(NO_PAGE, LAST_PAGE);
+    doubts.add(NO_PAGE, COMMIT_INDEX);
   }
   const ops: DurableOp[] = [];
   for (const range of ranges) {
     const pages = keys.touches('retention', range) ? ALL_PAGES : keys.pagesIn(range);
     if (pages !== null) ops.push(...segment.doubtPages(pages.first, pages.last));
+    if (keys.touches('commits', range)) ops.push(...segment.doubtPages(COMMIT_INDEX, COMMIT_INDEX));
     if (keys.touches('progress', range)) segment.highestPage = LAST_PAGE;
   }
   if (ops.length > 0) ctx.persist(ops, []);

@@ -13,7 +13,7 @@ import type { ScrubReply } from '../../src/messages/messages.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import { digestOf, pagesFrom } from './digests.ts';
-import { BUNDLE, after, parsePageKey } from './keys.ts';
+import { BUNDLE, COMMIT_INDEX, after, parsePageKey } from './keys.ts';
 import { peersOf } from './manifests.ts';
 import { PageDamage } from './page-read.ts';
 import { type Entries, type Program, callPeer, readRange } from './program.ts';
@@ -123,6 +123,7 @@ export class Scrub {
       if (isScrubbable(segment) && !segment.doubts.overlaps(first, last)) {
         yield* this.checkStored(ctx, segment, first, last);
         if (!segment.doubts.overlaps(first, last)) yield* this.compare(ctx, segment, first, count);
+        if (last === place.lastPage) yield* this.checkCommits(ctx, segment);
       }
     } catch (error) {
       if (!isTidemarkError(error)) throw error;
@@ -136,6 +137,25 @@ export class Scrub {
     this.counted.checkedPages += count;
     place.nextPage += count;
     if (place.nextPage > place.lastPage) this.places = this.places.filter((other) => other !== place);
+  }
+
+  private *checkCommits(ctx: NodeContext, segment: Segment): Program<void> {
+    let range = segment.keys.commitsBetween(NO_LSN, segment.coalesced);
+    for (;;) {
+      const entries = yield* readRange({ ...range, limit: ENTRIES_PER_QUERY });
+      for (const { key, value } of entries) {
+        try {
+          ctx.values.decodeCommits(key, value);
+        } catch (error) {
+          if (!isTidemarkError(error)) throw error;
+          this.damaged(ctx, segment, COMMIT_INDEX, COMMIT_INDEX, `${segment.name}: ${error.message}`);
+          return;
+        }
+      }
+      const end = entries[entries.length - 1];
+      if (end === undefined || entries.length < ENTRIES_PER_QUERY) return;
+      range = { ...range, gte: after(end.key) };
+    }
   }
 
   private *checkStored(
@@ -248,10 +268,11 @@ function pagesOf({ manifest, pg }: Segment): { readonly first: number; readonly 
 
 export function pagesInDoubtOf(segment: Segment): number {
   const pages = pagesOf(segment) ?? { first: 0, last: Number.POSITIVE_INFINITY };
+  const commits = segment.doubts.covers(COMMIT_INDEX) ? 1 : 0;
   return segment.doubts.intervals.reduce(
     (sum, { first, last }) =>
       sum + Math.max(0, Math.min(last, pages.last) - Math.max(first, pages.first) + 1),
-    0,
+    commits,
   );
 }
 

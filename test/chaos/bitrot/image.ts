@@ -58,6 +58,8 @@ export interface NodeImage {
   readonly volume: TestVolume;
   /** Read points that must be served, and hold. */
   readonly points: readonly ReadPoint[];
+  /** Of those the one below the floor. */
+  readonly pinned: ReadPoint;
   readonly segments: readonly SegmentTruth[];
   /** Ballot that was promised and accepted at every key. */
   readonly registers: ReadonlyMap<string, Epoch>;
@@ -72,7 +74,7 @@ export async function makeImage(root: string): Promise<NodeImage> {
     },
   });
   const volume = new TestVolume('vol00000', { pgPages: PAGES_PER_PG, pgCount: PG_COUNT });
-  const { points, registers } = live(cluster, volume);
+  const { points, pinned, registers } = live(cluster, volume);
   const segments = [...(cluster.core(NODE)?.segments.all() ?? [])].map(({ pg, scl, promised }) => ({
     pg,
     scl,
@@ -85,7 +87,7 @@ export async function makeImage(root: string): Promise<NodeImage> {
   );
   const directory = join(root, 'image');
   await writeFiles(join(root, 'live'), directory, effects);
-  return { directory, files: await filesOf(directory), peers, volume, points, segments, registers };
+  return { directory, files: await filesOf(directory), peers, volume, points, pinned, segments, registers };
 }
 
 /** A life with a bit of everything: rounds, images, a take-over, a raised floor with a pin, collection, registers; some records not in page form yet. */
@@ -136,7 +138,7 @@ function live(cluster: StorageCluster, volume: TestVolume) {
   const at = (run: number, lsn: Lsn): ReadPoint => ({ volume: volume.volume, run: run as RunId, lsn });
   const middle = toLsn(volume.lastLsn - 30);
   const points = [at(0, floor), pinned, at(0, closedAt), at(1, middle), at(1, volume.lastLsn)];
-  return { points, registers };
+  return { points, pinned, registers };
 }
 
 function clusterValue(): Uint8Array {

@@ -3,6 +3,7 @@
  * long it must be whole again.
  */
 import { NO_EPOCH, compareEpochs, formatEpoch } from '../../../src/log/epoch.ts';
+import type { PgIndex } from '../../../src/log/lsn.ts';
 import type { ReadPagesRequest } from '../../../src/messages/messages.ts';
 import { headRun } from '../../../src/timeline/visibility.ts';
 import { type FoundDisk, StorageCluster, TEST_CLUSTER } from '../../support/storage-cluster.ts';
@@ -75,12 +76,14 @@ class Trial {
   /** Nothing wrong: no other bytes than those of the read point, no vouching for less than was acknowledged. */
   private checkSaid(): void {
     this.checkReads(true);
+    this.checkCommits(true);
     this.checkClaims();
     this.checkRegisters();
   }
 
   checkWhole(): void {
     this.checkReads(false);
+    this.checkCommits(false);
     this.checkClaims();
     for (const { pg, scl, promised } of this.image.segments) {
       const segment = this.cluster.core(NODE)?.segments.get(this.image.volume.volume, pg) ?? null;
@@ -118,6 +121,35 @@ class Trial {
       const expected = volume.replay({ volume: volume.volume, run: request.run, lsn: request.lsn }, page);
       if (Buffer.compare(data, expected ?? new Uint8Array(0)) !== 0)
         this.violations.push(`wrong bytes of page ${page}: ${where}`);
+    }
+  }
+
+  /** Which commit a moment names: the newest of the PG at or below it. */
+  private checkCommits(mayRefuse: boolean): void {
+    const { volume, points, pinned } = this.image;
+    for (const { run, lsn } of points.filter((point) => point !== pinned)) {
+      for (let pg = 0 as PgIndex; pg < PG_COUNT; pg = (pg + 1) as PgIndex) {
+        const reply = this.cluster.call(NODE, 'findCommit', {
+          clusterId: TEST_CLUSTER,
+          volume: volume.volume,
+          pg,
+          run,
+          throughLsn: lsn,
+          throughMicros: Number.MAX_SAFE_INTEGER,
+          requiredScl: volume.tail(pg, lsn),
+        });
+        const where = `the commit at (${run}, ${lsn}) in PG ${pg}`;
+        if (reply === null || reply.refusal !== null) {
+          this.wasNoticed = true;
+          if (!mayRefuse) this.violations.push(`${where} is refused: ${reply?.refusal?.message}`);
+          continue;
+        }
+        const newest = volume.log.findLast(
+          (made) => made.pg === pg && made.run === run && made.record.lsn <= lsn,
+        );
+        const expected = newest?.record.lsn ?? 0;
+        if (reply.lsn !== expected) this.violations.push(`${where} is ${expected}, not ${reply.lsn}`);
+      }
     }
   }
 

@@ -250,6 +250,36 @@ describe('scrub', () => {
   });
 });
 
+test('a commit index in doubt names no moments before it was copied anew', () => {
+  const world = opened();
+  const { cluster, volume } = world;
+  const keys = new SegmentKeys(volume.volume, 0 as never);
+  const range = keys.commitsBetween(0 as Lsn);
+  for (const [key] of cluster.disk(NODE).entries())
+    if (parseKey(key)?.kind === 'commits') cluster.disk(NODE).delete(key);
+  for (const peer of cluster.nodeIds) if (peer !== NODE) cluster.cut(NODE, peer);
+  cluster.restart(NODE, { storeDoubts: [range] });
+  cluster.advance(500);
+  const find = () =>
+    cluster.ask(NODE, 'findCommit', {
+      clusterId: 'testcluster00001',
+      volume: volume.volume,
+      pg: 0 as never,
+      run: volume.headRun,
+      throughLsn: 100 as Lsn,
+      throughMicros: Number.MAX_SAFE_INTEGER,
+      requiredScl: 100 as Lsn,
+    });
+  expect(find().refusal?.code).toBe('QUARANTINED');
+  expect(
+    cluster.ask(NODE, 'readPages', volume.readPages([1, 2, 3], { lsn: volume.lastLsn })).refusal,
+  ).toBeNull();
+  cluster.heal();
+  cluster.advance(1_000);
+  expect(find()).toMatchObject({ lsn: 100, commitTimeMicros: 1_000, refusal: null });
+  expect(cluster.core(NODE)?.isIntact).toBe(true);
+});
+
 test('store keys of a segment in doubt beyond its pages', () => {
   const world = opened();
   const keys = new SegmentKeys(world.volume.volume, 0 as never);

@@ -2,7 +2,7 @@
 import type { Mutant } from '../mutant.ts';
 
 const MEMBERSHIP = 'storage-node/core/membership.ts';
-const HYDRATION = 'storage-node/core/hydration.ts';
+const PAGE_BATCH = 'storage-node/core/page-batch.ts';
 const COPIES = 'storage-node/core/page-copies.ts';
 const SEGMENT = 'storage-node/core/segment.ts';
 
@@ -63,7 +63,7 @@ export const MEMBERS: readonly Mutant[] = [
     rule: 'A page entry at an LSN that is in no run is not taken over in a copy.',
     section: '6, 9',
     arena: 'members',
-    edits: [{ file: HYDRATION, find: '|| runOf(this.manifest.runs, lsn) === null', replace: '' }],
+    edits: [{ file: PAGE_BATCH, find: '|| runOf(this.manifest.runs, lsn) === null', replace: '' }],
   },
   {
     name: 'no-tombstone',

@@ -49,7 +49,7 @@ export const QUORUM_SETS_AND_DAMAGE: readonly Mutant[] = [
     arena: 'cluster',
     hint: OLD_DISKS,
     edits: [
-      { file: RECOVERY, find: 'doubts.add(NO_PAGE, LAST_PAGE);', replace: '' },
+      { file: RECOVERY, find: 'doubts.add(NO_PAGE, COMMIT_INDEX);', replace: '' },
       { file: PAGE_READ, find: 'if (!segment.doubts.covers(page)) return;', replace: 'return;' },
     ],
   },
