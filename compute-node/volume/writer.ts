@@ -22,9 +22,9 @@ import { compareEpochs, type Epoch, sameEpoch } from '../../src/log/epoch.ts';
 import { type Lsn, NO_LSN, type NodeId, pgOfPage, type PgIndex, type VolumeId } from '../../src/log/lsn.ts';
 import type { Mtr, RedoRecord } from '../../src/log/record.ts';
 import type { AppendReply, HeartbeatGrant, HeartbeatVolume, Refusal } from '../../src/messages/messages.ts';
-import { QuorumSet } from '../../src/quorum/quorum-set.ts';
+import type { QuorumSet } from '../../src/quorum/quorum-set.ts';
 import { VolumeTracker } from '../../src/quorum/volume-tracker.ts';
-import { encodeManifest, encodeRetention } from '../../src/register/codec.ts';
+import { encodeRetention } from '../../src/register/codec.ts';
 import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
@@ -33,9 +33,11 @@ import { deposedError, overloaded, tooManyRecords, writerClosed } from './writer
 import { checkPgFits, wantedPgs } from './writer-growth.ts';
 import { HeartbeatNews } from './writer-heartbeat.ts';
 import { HeldMtrs, type PlacedRecord } from './writer-held.ts';
-import { type Lane, NodeLink } from './writer-lane.ts';
+import { Installs } from './writer-installs.ts';
+import type { Lane, NodeLink } from './writer-lane.ts';
 import { type MemberChange, VolumeManifests } from './writer-manifests.ts';
 import { ChangeWatch } from './writer-members.ts';
+import { NodeLinks } from './writer-nodes.ts';
 import { PgStream, type Term } from './writer-pg.ts';
 import type { WriterEffect, WriterEvent, WriterLimits, WriterOptions } from './writer-types.ts';
 
@@ -74,15 +76,12 @@ export class VolumeWriter {
   private readonly term: Term;
   private readonly limits: WriterLimits;
   private readonly lal: number;
-  /** The committed retention value, for installs. */
-  private retention: Uint8Array;
   private readonly tracker: VolumeTracker;
   private readonly manifests: VolumeManifests;
   private readonly changeWatch = new ChangeWatch();
   private readonly streams: PgStream[] = [];
-  private readonly nodes = new Map<NodeId, NodeLink>();
-  /** Nodes whose streams are up, also those that hold nothing of this volume yet. */
-  private readonly upNodes = new Set<NodeId>();
+  private readonly nodes: NodeLinks;
+  private readonly installs: Installs;
   private state: WriterState = { kind: 'open' };
   private head: Lsn;
   private lastCommitTimeMicros: number;
@@ -96,7 +95,6 @@ export class VolumeWriter {
   /** Since when VDL has stood below the head without moving; null while nothing hardens. */
   private waitingSinceMs: number | null = null;
   private isStalled = false;
-  private manifestBytes: Uint8Array | null = null;
   private effects: WriterEffect[] = [];
 
   constructor(options: WriterOptions) {
@@ -111,9 +109,10 @@ export class VolumeWriter {
     this.term = { clusterId, volume: this.volume, epoch: this.epoch, crc32 };
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.lal = constants.lal;
-    this.retention = encodeRetention(takenOver.retention);
+    this.nodes = new NodeLinks(this.limits.maxUnackedBytesPerNode);
     this.tracker = new VolumeTracker(run.firstLsn);
     this.manifests = new VolumeManifests(takenOver, cluster);
+    this.installs = new Installs(this.term, this.manifests, encodeRetention(takenOver.retention));
     this.head = takenOver.vdl;
     this.lastCommitTimeMicros = takenOver.lastCommitTimeMicros;
     for (const config of manifest.pgs) this.addStream(config, takenOver.tails[config.pg] ?? NO_LSN, true);
@@ -186,13 +185,13 @@ export class VolumeWriter {
       !this.isStalled &&
       this.head - this.vdl <= this.lal / 2 &&
       this.hardeningBytes + this.held.sizeBytes <= this.limits.maxHardeningBytes &&
-      !this.isBacklogged
+      !this.nodes.isBacklogged
     );
   }
 
   /** The nodes that hold segments of this volume. */
   get links(): Iterable<NodeLink> {
-    return this.nodes.values();
+    return this.nodes.all;
   }
 
   /** The copies of a committed PG; none for one that does not exist yet. */
@@ -274,7 +273,7 @@ export class VolumeWriter {
 
   /** A newer retention value was committed. */
   setRetention(committed: Uint8Array): void {
-    this.retention = committed;
+    this.installs.setRetention(committed);
   }
 
   private checkIsOpen(): void {
@@ -355,22 +354,8 @@ export class VolumeWriter {
 
   private addStream(config: PgConfig, tail: Lsn, isCommitted: boolean): void {
     this.tracker.addPg(config.pg, this.quorumOf(config.pg), tail);
-    this.streams.push(new PgStream(this.term, config, this.linksOf(config), isCommitted));
+    this.streams.push(new PgStream(this.term, config, this.nodes.of(config), isCommitted));
     this.hardeningOf.push(0);
-  }
-
-  private linksOf(config: PgConfig): readonly NodeLink[] {
-    return QuorumSet.of(config).nodes.map((node) => this.linkOf(node));
-  }
-
-  private linkOf(nodeId: NodeId): NodeLink {
-    let link = this.nodes.get(nodeId);
-    if (link === undefined) {
-      link = new NodeLink(nodeId);
-      link.isUp = this.upNodes.has(nodeId);
-      this.nodes.set(nodeId, link);
-    }
-    return link;
   }
 
   private queue(stream: PgStream, record: RedoRecord): void {
@@ -436,8 +421,7 @@ export class VolumeWriter {
 
   private boundBacklog(stream: PgStream): void {
     for (const { node } of stream.lanes) {
-      if (node.unackedBytes <= this.limits.maxUnackedBytesPerNode) continue;
-      this.dropIfSpared(node);
+      if (this.nodes.isPastBound(node)) this.dropIfSpared(node);
     }
   }
 
@@ -457,57 +441,21 @@ export class VolumeWriter {
     });
   }
 
-  /** Some node holds up more than its share and cannot be spared: the engine waits. */
-  private get isBacklogged(): boolean {
-    for (const node of this.nodes.values()) {
-      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) return true;
-    }
-    return false;
-  }
-
   private onNodeUp(nodeId: NodeId, nowMs: number): void {
-    this.upNodes.add(nodeId);
-    this.withNode(nodeId, (node) => {
-      node.isUp = true;
-      node.isFull = false;
-      for (const lane of node.lanes) {
-        lane.onStreamUp();
-        this.requestInstall(lane);
-        this.pump(lane, nowMs);
-      }
-    });
+    for (const lane of this.nodes.onUp(nodeId)?.lanes ?? []) {
+      lane.onStreamUp();
+      this.requestInstall(lane);
+      this.pump(lane, nowMs);
+    }
   }
 
   private onNodeDown(nodeId: NodeId): void {
-    this.upNodes.delete(nodeId);
-    this.withNode(nodeId, (node) => {
-      node.isUp = false;
-      node.isFull = false;
-      for (const lane of node.lanes) lane.rewind();
-    });
+    for (const lane of this.nodes.onDown(nodeId)?.lanes ?? []) lane.rewind();
   }
 
   private requestInstall(lane: Lane): void {
-    const pg = lane.pgIndex as PgIndex;
-    if (lane.install !== 'needed' || !this.hasPg(pg)) return;
-    lane.install = 'asked';
-    lane.installVersion = this.manifests.version;
-    this.sendInstall(lane.nodeId, pg);
-  }
-
-  private sendInstall(node: NodeId, pg: PgIndex): void {
-    this.manifestBytes ??= encodeManifest(this.manifests.manifest);
-    const { clusterId, volume, epoch } = this.term;
-    const request = { clusterId, volume, epoch, manifest: this.manifestBytes, retention: this.retention, pg };
-    this.effects.push({ kind: 'install', node, version: this.manifests.version, request });
-  }
-
-  private installAgain(node: NodeLink, nowMs: number): void {
-    for (const lane of node.lanes) {
-      if (lane.install !== 'done') continue;
-      lane.install = 'needed';
-      lane.pause(nowMs);
-    }
+    const effect = this.installs.request(lane);
+    if (effect !== null) this.effects.push(effect);
   }
 
   private onInstallReply(event: Extract<WriterEvent, { kind: 'install-reply' }>, nowMs: number): void {
@@ -522,22 +470,19 @@ export class VolumeWriter {
     } else this.onInstallFailed(event, nowMs);
   }
 
+  private onInstallFailed(answer: InstallAnswer, nowMs: number): void {
+    const lane = this.installingLane(answer);
+    if (lane !== undefined) this.installs.failed(lane, nowMs);
+  }
+
   /** Undefined: the answer is to an earlier question, or nobody's any more. */
   private installingLane({ node, pg, version }: InstallAnswer): Lane | undefined {
     const lane = this.streams[pg]?.laneOf(node);
-    return lane?.install === 'asked' && lane.installVersion === version ? lane : undefined;
-  }
-
-  private onInstallFailed(answer: InstallAnswer, nowMs: number): void {
-    const lane = this.installingLane(answer);
-    if (lane === undefined) return;
-    lane.install = 'needed';
-    lane.pause(nowMs);
+    return lane !== undefined && this.installs.isAwaited(lane, version) ? lane : undefined;
   }
 
   private onManifestCommitted(version: number, nowMs: number): void {
     const { added, changed } = this.manifests.onCommitted(version);
-    this.manifestBytes = null;
     this.applyRules();
     for (const config of changed) this.onMembersChanged(config);
     for (const { pg } of added) {
@@ -555,12 +500,11 @@ export class VolumeWriter {
   private onMembersChanged(config: PgConfig): void {
     const { pg, members, proposed, configVersion } = config;
     const stream = this.streams[pg]!;
-    const left = stream.reconfigure(config, this.linksOf(config));
+    const left = stream.reconfigure(config, this.nodes.of(config));
     this.installEverywhere(pg);
     for (const node of left) {
-      // So that it knows at once that its segment is nobody's any more.
-      this.sendInstall(node.nodeId, pg);
-      if (node.lanes.length === 0) this.nodes.delete(node.nodeId);
+      this.effects.push(this.installs.farewell(node, pg));
+      this.nodes.forgetIfIdle(node);
     }
     const what = proposed === null ? 'the members of a PG have changed' : 'the members of a PG are to change';
     this.log('info', what, { pg, configVersion, members, proposed });
@@ -605,7 +549,7 @@ export class VolumeWriter {
     if (grant.refusal !== null) {
       // It has lost, or never had, this term's manifest: an idle volume would not notice by its appends.
       const isLacking = grant.refusal.code === 'BEHIND' || grant.refusal.code === 'NO_SEGMENT';
-      if (isLacking) this.withNode(nodeId, (node) => this.installAgain(node, nowMs));
+      if (isLacking) this.withNode(nodeId, (node) => this.installs.again(node, nowMs));
       return;
     }
     for (const { pg, scl, verified, configVersion } of grant.pgs) {
@@ -652,8 +596,8 @@ export class VolumeWriter {
     this.changeWatch.endFilled(this.manifests, this.tracker);
     this.proposeManifest(nowMs);
     this.sealAll(nowMs);
-    for (const node of this.nodes.values()) {
-      if (node.unackedBytes > this.limits.maxUnackedBytesPerNode) this.dropIfSpared(node);
+    for (const node of this.nodes.all) {
+      if (this.nodes.isPastBound(node)) this.dropIfSpared(node);
       if (!node.isUp) continue;
       for (const lane of node.lanes) {
         if (!lane.isPaused(nowMs)) this.requestInstall(lane);
