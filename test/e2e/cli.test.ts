@@ -88,6 +88,7 @@ describe('the command line', () => {
       'sql',
       'status',
       'volumes',
+      'node',
       'import',
       'export',
       'bench',

@@ -43,6 +43,53 @@ export const QUORUM_SETS_AND_DAMAGE: readonly Mutant[] = [
     ],
   },
   {
+    name: 'stricter-rule-only-once-committed',
+    rule: 'Both member sets count from before the proposal leaves the writer.',
+    section: '9',
+    arena: 'cluster',
+    hint: MEMBERS,
+    edits: [
+      {
+        file: 'compute-node/volume/writer-manifests.ts',
+        find: 'return this.proposedConfigOf(pg) ?? config;',
+        replace: 'return config;',
+      },
+    ],
+  },
+  {
+    name: 'inventories-of-either-set',
+    rule: 'Three intact inventories of each member set are needed: a record may be called never-durable only if three of one set deny it.',
+    section: '6, 9',
+    arena: 'cluster',
+    hint: MEMBERS,
+    edits: [
+      {
+        file: 'compute-node/volume/take-over-compute.ts',
+        find: 'if (!quorum.isReadQuorum(isIntact))',
+        replace: 'if (intact.size < 3)',
+      },
+    ],
+  },
+  {
+    name: 'moved-register-begins-empty',
+    rule: 'A register that moved goes on from the value that its tombstone carries.',
+    section: '6',
+    arena: 'cluster',
+    hint: MEMBERS,
+    edits: [
+      {
+        file: 'compute-node/volume/take-over-register.ts',
+        find: 'return { value: learned.value ?? this.#before };',
+        replace: 'return { value: learned.value };',
+      },
+      {
+        file: 'compute-node/volume/take-over-register.ts',
+        find: 'this.result = { ...content, value: content.value ?? this.#before };',
+        replace: 'this.result = content;',
+      },
+    ],
+  },
+  {
     name: 'damaged-pages-trusted',
     rule: 'Pages whose newest value the store may have lost are copied from peers before they are shown.',
     section: '5',
