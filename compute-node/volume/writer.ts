@@ -366,18 +366,23 @@ export class VolumeWriter {
   private proposeManifest(nowMs: number): void {
     const proposal = this.manifests.nextProposal(nowMs);
     if (proposal === null) return;
-    this.applyRules();
+    this.applyRules(nowMs);
     this.effects.push({ kind: 'commit-manifest', ...proposal });
   }
 
   /** Invariant 6: from the next report on. */
-  private applyRules(): void {
+  private applyRules(nowMs: number): void {
     const before = this.tracker.vdl;
-    for (const { pg } of this.streams) {
-      const quorum = this.quorumOf(pg);
-      if (this.tracker.pgTracker(pg).quorum !== quorum) this.tracker.setQuorum(pg, quorum);
+    for (const stream of this.streams) {
+      const quorum = this.quorumOf(stream.pg);
+      const known = this.tracker.pgTracker(stream.pg);
+      if (known.quorum === quorum) continue;
+      this.tracker.setQuorum(stream.pg, quorum);
+      stream.onPgcl(known.pgcl);
+      stream.release();
+      this.note(stream);
     }
-    this.tellDurable(before);
+    this.afterCounting(before, nowMs);
   }
 
   private sealAll(nowMs: number): void {
@@ -483,7 +488,7 @@ export class VolumeWriter {
 
   private onManifestCommitted(version: number, nowMs: number): void {
     const { added, changed } = this.manifests.onCommitted(version);
-    this.applyRules();
+    this.applyRules(nowMs);
     for (const config of changed) this.onMembersChanged(config);
     for (const { pg } of added) {
       this.streams[pg]!.isCommitted = true;
@@ -576,19 +581,18 @@ export class VolumeWriter {
     this.boundBacklog(stream);
     stream.release();
     this.note(stream);
-    if (this.tellDurable(before)) {
-      this.isStalled = false;
-      this.waitingSinceMs = this.head > this.vdl ? nowMs : null;
-    }
+    this.afterCounting(before, nowMs);
     this.sealAll(nowMs);
     this.pumpNode(lane.node, nowMs);
   }
 
-  private tellDurable(vdlBefore: Lsn): boolean {
+  /** By a report or by another rule: VDL may have moved. */
+  private afterCounting(vdlBefore: Lsn, nowMs: number): void {
     const { vcl, vdl } = this.tracker;
-    if (vdl === vdlBefore) return false;
+    if (vdl === vdlBefore) return;
+    this.isStalled = false;
+    this.waitingSinceMs = this.head > vdl ? nowMs : null;
     this.effects.push({ kind: 'durable', vcl, vdl });
-    return true;
   }
 
   private onTick(nowMs: number): void {

@@ -274,8 +274,8 @@ export class SimComputeNode {
           maxOpenVolumes: 8,
           logger,
         });
-        known.update(directory.cluster.nodes);
         known.onConnected((client) => links.connect(client));
+        known.update(directory.cluster.nodes);
         directory.view.onChange(({ cluster }) => known.update(cluster.nodes));
         const operations = new NodeOperations({
           directory,

@@ -182,6 +182,26 @@ describe('a change of members', () => {
     expect(() => net.writer.revertMembers(PG)).toThrow(/no change/);
   });
 
+  it('that held up the quorum lets the engine go on when it is taken back', () => {
+    const net = changing();
+    // The window is full with two of them, the third waits to be sent.
+    for (const page of [1, 2, 3]) net.commit(page);
+    net.deliverAll([a, b, c, f]);
+    const lsn = net.writer.headLsn - 1;
+    net.tick(3_000);
+    expect(net.writer.isWritable).toBe(false);
+    net.writer.revertMembers(PG);
+    net.tick();
+    net.commitManifest();
+    expect(net.writer.vdl).toBe(lsn);
+    expect(net.writer.isWritable).toBe(true);
+    net.installAll();
+    net.deliverAll([a, b, c, f]);
+    expect(net.writer.vdl).toBe(net.writer.headLsn);
+    net.tick(3_000);
+    expect(net.writer.isWritable).toBe(true);
+  });
+
   it('that was not proposed to anybody yet is simply forgotten', () => {
     const net = new WriterNet({ spares: SPARES });
     net.writer.proposeMembers(PG, FOLLOWING);
