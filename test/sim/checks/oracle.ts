@@ -136,7 +136,7 @@ export class Oracle {
     known.runs = manifest.runs;
   }
 
-  onTakenOver({ manifest, epoch, vdl, closedAtLsn, lastCommitTimeMicros }: TakenOver): void {
+  onTakenOver({ manifest, epoch, vdl, closedAtLsn, lastCommitTimeMicros, installed }: TakenOver): void {
     const known = this.#of(manifest.volume);
     const name = `the take-over of epoch ${formatEpoch(epoch)}`;
     if (known.manifest === null || compareEpochs(epoch, known.manifest.epoch) > 0) {
@@ -152,6 +152,17 @@ export class Oracle {
       );
     if (lastCommitTimeMicros < known.commitTimeMicros)
       this.#violate('commit-time', `${name} goes on from an older commit stamp than one that was given out`);
+    for (const { pg, members, proposed } of manifest.pgs) {
+      const nodes = new Set(installed.filter((each) => each.pg === pg).map(({ nodeId }) => nodeId));
+      for (const set of proposed === null ? [members] : [members, proposed])
+        if (set.filter((node) => nodes.has(node)).length < 4)
+          this.#violate('install', `${name} opens with ${nodes.size} installs of PG ${pg}`);
+    }
+    for (let lsn = closedAtLsn; ; lsn = (lsn - 1) as Lsn) {
+      const below = known.records.get(lsn);
+      if (below === undefined || lsn <= known.vdl) break;
+      this.#checkOnDisks(manifest.volume, known, below);
+    }
     known.vdl = Math.max(known.vdl, vdl) as Lsn;
   }
 

@@ -31,7 +31,9 @@ export const CLIENTS = 'clients';
 const ANSWER_TIMEOUT_MS = 5_000;
 const ACTIVE_LISTS = 6;
 /** Share of transactions before which a client goes to another compute node, for no reason. */
-const HOPS = 0.04;
+const HOPS = 0.08;
+/** How long clients wait for an answer; the hasty ones are at a new writer soon. */
+const PATIENCE_MS = [150, 600, ANSWER_TIMEOUT_MS] as const;
 
 export interface WorkloadShape {
   readonly clients: number;
@@ -92,6 +94,7 @@ export class Workload {
         `${this.name}-c${i}`,
         this.#computes,
         this.#chance.below(this.#computes.length),
+        this.#chance.pick(PATIENCE_MS),
       );
       this.#next(client);
     }
@@ -193,7 +196,7 @@ export class Workload {
       const broken = (): void => {
         this.#world.after(1, null, 'broken', () => end({ kind: 'unknown' }));
       };
-      const deadline = this.#world.after(ANSWER_TIMEOUT_MS, null, 'client-timeout', () =>
+      const deadline = this.#world.after(client.patienceMs, null, 'client-timeout', () =>
         end({ kind: 'unknown' }),
       );
       const answer = (what: Answer): void => {
@@ -295,13 +298,20 @@ type Answer =
 
 class Client {
   readonly name: string;
+  readonly patienceMs: number;
   readonly #computes: readonly SimComputeNode[];
   #at: number;
   #names = 0;
   token = 0 as Lsn;
 
-  constructor(name: string, computes: readonly SimComputeNode[], at: number) {
+  constructor(
+    name: string,
+    computes: readonly SimComputeNode[],
+    at: number,
+    patienceMs: number = ANSWER_TIMEOUT_MS,
+  ) {
     this.name = name;
+    this.patienceMs = patienceMs;
     this.#computes = computes;
     this.#at = at;
   }
