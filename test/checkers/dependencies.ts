@@ -18,6 +18,7 @@ import {
   WRITE_READ,
   WRITE_WRITE,
 } from './dependency-graph.ts';
+import type { Fate } from './fates.ts';
 import { isWrite, type Transaction } from './history.ts';
 import type { HistoryIndex } from './history-index.ts';
 import type { List } from './list-index.ts';
@@ -79,12 +80,18 @@ function mustBeNew({ isolation, operations }: Transaction): boolean {
   return isolation === 'strong' || operations.some(isWrite);
 }
 
+/** It changed nothing and saw nothing: there is no moment at which it happened, and nothing comes before or after it. */
+function isNothing(transaction: Transaction, fate: Fate | undefined): boolean {
+  return fate?.happened === 'no' && transaction.operations.every(isWrite);
+}
+
 /** A node for every moment at which something begins that must come after what ended since the moment before. */
 function addRealTime(graph: DependencyGraph, { transactions, fates }: HistoryIndex): void {
   const ended = transactions
     .map(({ outcome, completedAt }, node) => ({ node, outcome, completedAt }))
     // An unknown one may still happen after its client gave up.
     .filter(({ node, outcome }) => outcome !== 'unknown' || fates[node]?.happened === 'no')
+    .filter(({ node }) => !isNothing(transactions[node] as Transaction, fates[node]))
     .sort((a, b) => a.completedAt - b.completedAt);
   const begun = transactions
     .map((transaction, node) => ({ node, transaction }))
@@ -105,10 +112,11 @@ function addRealTime(graph: DependencyGraph, { transactions, fates }: HistoryInd
   }
 }
 
-function addSessions(graph: DependencyGraph, { transactions }: HistoryIndex): void {
+function addSessions(graph: DependencyGraph, { transactions, fates }: HistoryIndex): void {
   const moments = new Map<string, number>();
   const inOrder = transactions
     .map((transaction, node) => ({ transaction, node }))
+    .filter(({ transaction, node }) => !isNothing(transaction, fates[node]))
     .sort((a, b) => a.transaction.invokedAt - b.transaction.invokedAt);
   for (const { transaction, node } of inOrder) {
     const { session, isolation, outcome } = transaction;

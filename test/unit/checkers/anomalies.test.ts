@@ -35,6 +35,10 @@ describe('good histories', () => {
       'a transaction of many parts',
       'a 0..1 append x 1; list x 1; append x 2; append y 3 \n b 2..3 append x 4; list x 1 2 4; list y 3 \n z 9..10 list x 1 2 4; list y 3',
     ],
+    [
+      'a session that knows nothing yet, after a strong read that failed',
+      'a 0..1 append x 1 \n b 2..3 failed append x 2 \n b 4..5 level=session list x \n z 9..10 list x 1',
+    ],
     ['an old snapshot', 'a 0..1 append x 1 \n b 2..3 level=snapshot list x \n z 9..10 list x 1'],
     [
       'an old snapshot after a new one',
