@@ -175,7 +175,8 @@ export class Workload {
     const isCertain = answer.kind === 'failed' || writes.length === 0;
     open.end(isCertain ? 'failed' : 'unknown', this.#world.nowMs);
     client.goElsewhere();
-    if (!isCertain) client.takeAnotherName();
+    // What it gave up may still be under way on that connection: it goes on by another.
+    if (answer.kind === 'unknown') client.takeAnotherName();
     return isCertain ? 'failed' : 'unknown';
   }
 
