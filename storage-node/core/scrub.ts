@@ -2,7 +2,7 @@
  * Scrub: all that is stored is looked at from time to time, in the background and a little at a time, so that damage is found while there are
  * enough intact copies to repair it from. (The store's files are checked by the driver meanwhile: table-scrub.ts.)
  *
- * A step takes some pages of one segment:
+ * A step takes some pages of one segment, or some chunks of its log (log-scrub.ts):
  * 1. Every stored value of theirs must pass its checksum, and every record at or above the floor must follow one that is there.
  * 2. Their digest at a durable read point is compared with those of peers, until three copies agree. A copy that three others outvote is
  *    wrong: its pages are in doubt, and repaired (repair.ts). Of three that agree at most two can be wrong otherwise, never in the same way.
@@ -14,6 +14,7 @@ import { headRun } from '../../src/timeline/visibility.ts';
 import type { NodeContext, Request } from './context.ts';
 import { digestOf, pagesFrom } from './digests.ts';
 import { BUNDLE, COMMIT_INDEX, after, parsePageKey } from './keys.ts';
+import { LogWalk } from './log-scrub.ts';
 import { peersOf } from './manifests.ts';
 import { PageDamage } from './page-read.ts';
 import { type Entries, type Program, callPeer, readRange } from './program.ts';
@@ -28,6 +29,8 @@ const MAX_FINDINGS = 50;
 
 interface Place {
   readonly segment: Segment;
+  /** Comes after the pages. */
+  readonly log: LogWalk;
   nextPage: number;
   readonly lastPage: number;
 }
@@ -115,6 +118,27 @@ export class Scrub {
   }
 
   private *step(ctx: NodeContext, place: Place): Program<void> {
+    try {
+      const isOver =
+        place.nextPage <= place.lastPage
+          ? yield* this.lookAtPages(ctx, place)
+          : yield* this.lookAtLog(ctx, place);
+      if (isOver) this.places = this.places.filter((other) => other !== place);
+    } finally {
+      this.isStepping = false;
+    }
+  }
+
+  private *lookAtLog(ctx: NodeContext, { segment, log }: Place): Program<boolean> {
+    const findings = isScrubbable(segment) ? yield* log.step(ctx) : null;
+    for (const finding of findings ?? []) {
+      this.found(finding);
+      ctx.log('warn', 'damage of the log', { segment: segment.name, finding });
+    }
+    return findings === null;
+  }
+
+  private *lookAtPages(ctx: NodeContext, place: Place): Program<boolean> {
     const { segment } = place;
     const count = Math.min(PAGES_PER_STEP, place.lastPage - place.nextPage + 1);
     const first = place.nextPage as PageNumber;
@@ -131,12 +155,10 @@ export class Scrub {
         for (const damaged of error.segments)
           this.damaged(ctx, damaged, error.page, error.page, error.message);
       }
-    } finally {
-      this.isStepping = false;
     }
     this.counted.checkedPages += count;
     place.nextPage += count;
-    if (place.nextPage > place.lastPage) this.places = this.places.filter((other) => other !== place);
+    return false;
   }
 
   private *checkCommits(ctx: NodeContext, segment: Segment): Program<void> {
@@ -257,7 +279,9 @@ function placeOf(segment: Segment): readonly Place[] {
   if (pages === null) return [];
   let last = Math.min(segment.highestPage, pages.last);
   for (const page of segment.held.pageNumbers()) last = Math.max(last, page);
-  return last < pages.first ? [] : [{ segment, nextPage: pages.first, lastPage: last }];
+  return last < pages.first
+    ? []
+    : [{ segment, log: new LogWalk(segment), nextPage: pages.first, lastPage: last }];
 }
 
 function pagesOf({ manifest, pg }: Segment): { readonly first: number; readonly last: number } | null {

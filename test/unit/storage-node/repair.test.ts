@@ -242,6 +242,29 @@ describe('scrub', () => {
     }
   });
 
+  test('pulls chunks of the log again that are damaged, or gone from the middle', () => {
+    for (const how of ['damaged', 'missing'] as const) {
+      const world = opened();
+      const disk = world.cluster.disk(NODE);
+      const log = () =>
+        new Map(
+          [...disk.entries()]
+            .filter(([key]) => parseKey(key)?.kind === 'chunk')
+            .map(([key, value]) => [Buffer.from(key).toString('hex'), Buffer.from(value).toString('hex')]),
+        );
+      const before = log();
+      const keys = [...before.keys()].sort();
+      const key = Buffer.from(keys[2] as string, 'hex');
+      if (how === 'damaged') disk.put(key, new Uint8Array(90));
+      else disk.delete(key);
+      expect(scrub(world).findings).toEqual([
+        expect.stringMatching(/^the log of vol00000\/0 .*: pulled again$/),
+      ]);
+      expect(log()).toEqual(before);
+      expect(scrub(world).findings).toEqual([]);
+    }
+  });
+
   test('of a volume leaves others alone', () => {
     const world = opened();
     world.cluster.ask(NODE, 'scrub', { clusterId: 'testcluster00001', start: true, onlyVolume: 'other' });
