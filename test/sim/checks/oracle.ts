@@ -50,6 +50,8 @@ interface KnownVolume {
   vdl: Lsn;
   /** Of the newest commit that was told durable. */
   commitTimeMicros: number;
+  /** `pg/configVersion` of a proposed change of members → records that were complete before anybody had heard of it. */
+  readonly completeBefore: Map<string, ReadonlySet<Lsn>>;
 }
 
 export class Oracle {
@@ -134,6 +136,22 @@ export class Oracle {
       this.#violate('lost', `${name} cuts VDL ${known.vdl}, which had been told`);
     known.manifest = manifest;
     known.runs = manifest.runs;
+  }
+
+  /** An acceptor is the first to have accepted it: what is complete by the members that were may go on being so. */
+  onManifestHeardOf({ volume, pgPages, pgs }: ManifestValue): void {
+    const known = this.#of(volume);
+    for (const { pg, configVersion, members, proposed } of pgs) {
+      const name = `${pg}/${configVersion}`;
+      if (proposed === null || known.completeBefore.has(name)) continue;
+      const complete = [...known.records.values()].filter(
+        ({ lsn, page }) =>
+          lsn > known.vdl &&
+          pgOfPage(page, pgPages) === pg &&
+          this.#durability.count(volume, pg, lsn, members) >= WRITE_QUORUM,
+      );
+      known.completeBefore.set(name, new Set(complete.map(({ lsn }) => lsn)));
+    }
   }
 
   onTakenOver({ manifest, epoch, vdl, closedAtLsn, lastCommitTimeMicros, installed }: TakenOver): void {
@@ -248,7 +266,11 @@ export class Oracle {
     return { page, lsn: record?.lsn ?? NO_LSN, data: record?.image ?? new Uint8Array(0) };
   }
 
-  #checkOnDisks(volume: VolumeId, { manifest }: KnownVolume, { lsn, page }: KnownRecord): void {
+  #checkOnDisks(
+    volume: VolumeId,
+    { manifest, completeBefore }: KnownVolume,
+    { lsn, page }: KnownRecord,
+  ): void {
     if (manifest === null) return;
     const pg = pgOfPage(page, manifest.pgPages);
     const config = manifest.pgs[pg];
@@ -259,8 +281,10 @@ export class Oracle {
       );
       return;
     }
-    // Two sets while the members change: it takes four of each.
-    for (const members of config.proposed === null ? [config.members] : [config.members, config.proposed]) {
+    // Two sets while the members change: it takes four of each, save for what the old one had alone before.
+    const wasComplete = completeBefore.get(`${pg}/${config.configVersion}`)?.has(lsn) === true;
+    const isOneSet = config.proposed === null || wasComplete;
+    for (const members of isOneSet ? [config.members] : [config.members, config.proposed ?? []]) {
       const count = this.#durability.count(volume, pg, lsn, members);
       if (count < WRITE_QUORUM)
         this.#violate(
@@ -281,6 +305,7 @@ export class Oracle {
         highestSent: NO_LSN,
         vdl: NO_LSN,
         commitTimeMicros: 0,
+        completeBefore: new Map(),
       };
       this.#volumes.set(volume, known);
     }

@@ -16,9 +16,14 @@ import type { World } from '../world/world.ts';
 const MANIFEST_PREFIX = 'manifest/';
 const RETENTION_PREFIX = 'retention/';
 
+interface ManifestListener {
+  onManifestHeardOf(manifest: ManifestValue): void;
+  onManifestChosen(manifest: ManifestValue): void;
+}
+
 export class ChosenValues {
   readonly #world: World;
-  readonly #onManifest: (manifest: ManifestValue) => void;
+  readonly #oracle: ManifestListener;
   /** `key version ballot` → who accepted. */
   readonly #accepted = new Map<string, Set<NodeId>>();
   /** `key version` → value. */
@@ -27,9 +32,9 @@ export class ChosenValues {
   /** Retention values, as text. */
   readonly #retentions = new Set<string>();
 
-  constructor(world: World, onManifest: (manifest: ManifestValue) => void) {
+  constructor(world: World, oracle: ManifestListener) {
     this.#world = world;
-    this.#onManifest = onManifest;
+    this.#oracle = oracle;
   }
 
   onExchange(node: NodeId, request: IncomingRequest, reply: OutgoingReply): void {
@@ -49,6 +54,8 @@ export class ChosenValues {
     const inBallot = `${name} ${formatEpoch(ballot)}`;
     const acceptors = this.#accepted.get(inBallot) ?? new Set();
     this.#accepted.set(inBallot, acceptors.add(node));
+    if (acceptors.size === 1 && key.startsWith(MANIFEST_PREFIX))
+      this.#oracle.onManifestHeardOf(decodeManifest(decodeMoved(value)?.value ?? value));
     if (acceptors.size !== WRITE_QUORUM) return;
     const before = this.#chosen.get(name);
     if (before !== undefined) {
@@ -65,7 +72,7 @@ export class ChosenValues {
     const manifests = this.#manifests.get(manifest.volume) ?? [];
     manifests.push(content);
     this.#manifests.set(manifest.volume, manifests);
-    this.#onManifest(manifest);
+    this.#oracle.onManifestChosen(manifest);
   }
 
   #onInstalled(node: NodeId, { volume, manifest }: InstallRequest): void {

@@ -52,7 +52,7 @@ export class SimCluster {
     const durability = new Durability();
     const oracle = new Oracle(world, durability);
     this.oracle = oracle;
-    const chosen = new ChosenValues(world, (manifest) => oracle.onManifestChosen(manifest));
+    const chosen = new ChosenValues(world, oracle);
     const all = nodeConfigs(scenario.storageNodes + scenario.spareNodes);
     const configs = all.slice(0, scenario.storageNodes);
     const hosts = new Map<NodeId, SimStorageNode>();
