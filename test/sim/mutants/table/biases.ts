@@ -5,27 +5,58 @@
 import type { SeedBias } from '../mutant.ts';
 
 const BUSY = { clients: 6, pauseMs: 20, writes: 0.7 } as const;
+/** Two compute nodes that take one volume from each other, with something on its way at every moment. */
+const CONTESTED = { computeNodes: 2, volumes: 1, pgPages: 3 } as const;
 
-/** Writers taken over while they are at work, with segments that lag. */
+/** Writers taken over while they are at work. */
 export const FAILOVERS: SeedBias = {
+  faultCount: 14,
+  weights: { failover: 1_000, 'double-failover': 100 },
+  scenario: { ...CONTESTED, workload: { clients: 8, pauseMs: 5, writes: 0.9 } },
+};
+
+/** The same, with segments that lag, and writers that die in the middle of something. */
+export const LAGGING_FAILOVERS: SeedBias = {
   faultCount: 16,
   weights: {
-    failover: 30,
-    'sleeping-writer': 12,
-    'deaf-writer': 12,
-    'double-failover': 8,
-    'competing-failovers': 6,
-    'compute-killed': 10,
-    'compute-killed-at-message': 10,
-    'compute-half-cut-off': 20,
-    'slow-node': 20,
-    'slow-link': 20,
-    'one-way-cut': 8,
-    'node-cut-off': 8,
-    reordering: 6,
-    loss: 4,
+    failover: 300,
+    'compute-killed-at-message': 200,
+    'compute-killed': 200,
+    'slow-node': 500,
+    'slow-link': 300,
+    'compute-half-cut-off': 200,
+    'node-cut-off': 100,
+    'disk-stalls': 200,
   },
-  scenario: { workload: BUSY, pgPages: 2, lal: 1_000 },
+  scenario: { ...CONTESTED, pgPages: 2, workload: { clients: 8, pauseMs: 5, writes: 0.9 } },
+};
+
+/** Writers that sleep, or hear nothing, while another takes over, and clients of both. */
+export const ZOMBIES: SeedBias = {
+  faultCount: 14,
+  weights: {
+    'deaf-writer': 300,
+    'sleeping-writer': 300,
+    'slow-node': 150,
+    'slow-link': 150,
+    'compute-suspended': 60,
+    'compute-half-cut-off': 60,
+  },
+  scenario: { ...CONTESTED, pgPages: 5, workload: { clients: 8, pauseMs: 8, writes: 0.4 } },
+};
+
+/** Zombies again, while storage nodes restart. */
+export const ZOMBIES_AND_RESTARTS: SeedBias = {
+  faultCount: 16,
+  weights: {
+    'deaf-writer': 400,
+    'sleeping-writer': 200,
+    'all-nodes-power-cut': 200,
+    'zone-power-cut': 100,
+    'nodes-restarted-in-turn': 200,
+    'two-nodes-power-cut': 100,
+  },
+  scenario: { ...CONTESTED, pgPages: 5, workload: { clients: 8, pauseMs: 8, writes: 0.4 } },
 };
 
 /** Nodes that go down and come back, with what they kept, while writers change. */

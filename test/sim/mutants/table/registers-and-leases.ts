@@ -1,6 +1,6 @@
 /** Replicated registers (design section 6), read leases and confirmation (section 4). */
 import type { Mutant } from '../mutant.ts';
-import { FAILOVERS, RESTARTS } from './biases.ts';
+import { FAILOVERS, RESTARTS, ZOMBIES, ZOMBIES_AND_RESTARTS } from './biases.ts';
 
 const ACCEPTOR = 'src/register/acceptor.ts';
 const PROPOSER = 'src/register/proposer.ts';
@@ -93,7 +93,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease counts from the moment its heartbeat was sent.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: HEARTBEATS,
@@ -107,7 +107,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'After its start a node holds acknowledgements of new epochs for a lease term: it may have forgotten a promise.',
     section: '4',
     arena: 'cluster',
-    hint: RESTARTS,
+    hint: ZOMBIES_AND_RESTARTS,
     edits: [
       {
         file: LEASES,
@@ -121,7 +121,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'Acknowledgements of a new epoch’s install and appends wait until the last lease promise has run out.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: NODE,
@@ -135,7 +135,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'Leases never delay fencing: a cut-off writer that still heartbeats is deposed all the same.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: NODE_TAKE_OVER,
@@ -150,7 +150,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease is three promises: 3 + 4 > 6.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: LEASE,
@@ -164,7 +164,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease ends with its term, shortened by the clocks’ error.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: LEASE,
@@ -178,7 +178,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A lease is void when the process’s clocks diverge.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: LEASE,
@@ -192,7 +192,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A strong read needs a lease, or its epoch confirmed by three segments.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [{ file: CONFIRMATION, find: 'if (this.#lease.isHeld(now)) return;', replace: 'return;' }],
   },
   {
@@ -200,7 +200,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     rule: 'A read is confirmed by a request that starts after it arrived.',
     section: '4',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: CONFIRMATION,

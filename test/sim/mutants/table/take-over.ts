@@ -1,6 +1,6 @@
 /** Taking over: fence, compute, re-replicate, commit, install (design section 6). */
 import type { Mutant } from '../mutant.ts';
-import { FAILOVERS, GROWTH, RESTARTS } from './biases.ts';
+import { FAILOVERS, GROWTH, LAGGING_FAILOVERS, RESTARTS, ZOMBIES } from './biases.ts';
 
 const COMPUTE = 'compute-node/volume/take-over-compute.ts';
 const FENCE = 'compute-node/volume/take-over-fence.ts';
@@ -61,7 +61,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A recovered volume ends at a CPL.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [{ file: COMPUTE, find: 'if (record.isCpl) vdl = record.lsn;', replace: 'vdl = record.lsn;' }],
   },
   {
@@ -69,7 +69,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Recovery follows the chain without gaps; the highest LSN found proves nothing.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -84,7 +84,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'Recovery takes the union of the inventories, not the fourth-highest SCL.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -96,11 +96,16 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'recovery-does-not-mask-by-runs',
-    rule: 'The union of inventories is masked by the manifest’s runs: a ghost does not exist.',
+    rule: 'The union of inventories is masked by the manifest’s runs: a ghost does not exist. (The gap of LAL between runs keeps ghosts out of it, too.)',
     section: '6',
     arena: 'cluster',
     hint: FAILOVERS,
     edits: [
+      {
+        file: MANIFEST,
+        find: 'firstLsn: toLsn(found.vdl + lal + 1),',
+        replace: 'firstLsn: toLsn(found.vdl + 1),',
+      },
       {
         file: COMPUTE,
         find: 'if (!admits(manifest.runs, entry.lsn, entry.birthEpoch)) continue;',
@@ -113,7 +118,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'At least three intact inventories: only three of six meet every write quorum.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: COMPUTE,
@@ -146,7 +151,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A node that has promised a newer epoch serves no older one: no lease, no SCL.',
     section: '4, 6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
       {
@@ -158,12 +163,18 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'scl-told-to-older-writer',
-    rule: 'Having promised a newer epoch, a segment reports no SCL to older writers; nor does a writer believe an SCL beyond what it sent.',
+    rule: 'Having promised a newer epoch, a segment reports no SCL to older writers; nor does a writer believe an SCL beyond what it sent; a refusal ends its term.',
     section: '1, 6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
+      {
+        file: 'compute-node/volume/writer.ts',
+        find: 'if (compareEpochs(refusal.promised, this.epoch) <= 0) return false;',
+        replace: 'return false;',
+      },
+
       {
         file: TRACKER,
         find: 'if (state === undefined || scl > state.lastSentLsn) return this.point;',
@@ -178,12 +189,18 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'gossip-admitted-before-install',
-    rule: 'Between promise and install nothing is admitted by gossip, and nothing told to the older writer.',
+    rule: 'Between promise and install nothing is admitted by gossip, and nothing told to the older writer, whose term is over.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
+      {
+        file: 'compute-node/volume/writer.ts',
+        find: 'if (compareEpochs(refusal.promised, this.epoch) <= 0) return false;',
+        replace: 'return false;',
+      },
+
       { file: GOSSIP, find: 'if (segment.isInTerm) {', replace: 'if (true) {' },
     ],
   },
@@ -303,7 +320,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'A record’s birth epoch is checked against its run only: recovery carries old records to nodes of a new epoch.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: APPEND,
@@ -387,7 +404,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'What fewer than four segments hold is re-replicated before the manifest is committed.',
     section: '6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: REPLICATE,
@@ -420,7 +437,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     rule: 'The volume opens only when four segments of every PG have installed the manifest.',
     section: '4, 6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: LAGGING_FAILOVERS,
     edits: [
       {
         file: 'compute-node/volume/take-over-install.ts',

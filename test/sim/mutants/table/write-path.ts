@@ -1,6 +1,6 @@
 /** The way of a write: acknowledgement, durability, completeness (design sections 1, 3, 5). */
 import type { Mutant } from '../mutant.ts';
-import { FAILOVERS, GROWTH } from './biases.ts';
+import { FAILOVERS, GROWTH, ZOMBIES } from './biases.ts';
 
 const TRACKER = 'src/quorum/volume-tracker.ts';
 const PG_TRACKER = 'src/quorum/pg-tracker.ts';
@@ -148,7 +148,7 @@ export const WRITE_PATH: readonly Mutant[] = [
     rule: 'Proof of a higher epoch ends the term for good.',
     section: '3, 6',
     arena: 'cluster',
-    hint: FAILOVERS,
+    hint: ZOMBIES,
     edits: [
       {
         file: WRITER,
