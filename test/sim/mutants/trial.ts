@@ -36,6 +36,9 @@ export interface Places {
 /** A seed that takes longer has hung: the unmutated product takes a second or so, ten times that where the machine has other work. */
 const SEED_TIMEOUT_MS = 240_000;
 
+/** Whoever ends a trial's process by these did so from outside; the mutant has nothing to do with it. */
+const FROM_OUTSIDE: ReadonlySet<NodeJS.Signals> = new Set(['SIGTERM', 'SIGINT', 'SIGHUP']);
+
 export async function runTrial(trial: Trial, { root, compiled }: Places): Promise<Verdict> {
   const scratch = mkdtempSync(join(tmpdir(), 'tidemark-mutant-'));
   try {
@@ -99,6 +102,8 @@ function runChild(trial: Trial, dataFile: string): Promise<Verdict> {
     child.on('close', (code, signal) => {
       clearTimeout(watchdog);
       if (verdict !== null) resolve(verdict);
+      else if (signal !== null && FROM_OUTSIDE.has(signal))
+        reject(new Error(`a trial was ended by ${signal}`));
       else if (nextSeed === firstSeed + seeds) resolve({ kind: 'survived', seeds });
       else if (nextSeed > firstSeed || trial.mutant !== null) {
         const why = `the process ended with ${signal ?? code}: ${complaint.trim().slice(-300)}`;
