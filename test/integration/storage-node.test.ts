@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { nodeCrc32 } from '../../src/adapters/crc32.ts';
 import { GrpcStorageNodeClient } from '../../src/adapters/grpc/client.ts';
-import { silentLogger } from '../../src/adapters/logger.ts';
+import { createLogger, silentLogger } from '../../src/adapters/logger.ts';
 import { formatNodeList } from '../../src/base/node-list.ts';
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
 import type { AppendReply, ReadPagesReply, StatusReply } from '../../src/messages/messages.ts';
@@ -257,7 +257,9 @@ describe('startStorageNode', () => {
 
   it('runs on a ring that is reused many times over', async () => {
     const dataDir = await temporaryDirectory();
-    const node = await start({ dataDir });
+    const told: string[] = [];
+    const logger = createLogger({ level: 'warn', write: (line) => void told.push(line) });
+    const node = await start({ dataDir, logger });
     const client = new GrpcStorageNodeClient({ nodeId: node.nodeId, address: node.address });
     const volume = new TestVolume();
     await takeOver(client, volume);
@@ -272,7 +274,10 @@ describe('startStorageNode', () => {
     }
     await log.until(() => log.replies.length === 700);
     expect(log.replies.at(-1)).toMatchObject({ scl: 5_600, refusal: null });
+    // A page in doubt would say why.
+    expect(told.filter((line) => line.includes('doubt'))).toEqual([]);
     await expectPages(client, volume, 5_600);
+    expect(told.filter((line) => line.includes('doubt'))).toEqual([]);
     client.close();
   }, 60_000);
 
