@@ -327,15 +327,21 @@ function* askDigest(peer: NodeId, body: Request<'digestPages'>['body']): Program
 }
 
 /** Walks through the entries of pages in key order and tells what is wrong with them. */
-class HistoryWalk {
-  private readonly ctx: NodeContext;
-  private readonly segment: Segment;
+export class HistoryWalk {
+  private readonly ctx: Pick<NodeContext, 'values'>;
+  private readonly segment: Pick<Segment, 'name' | 'floor' | 'coalesced'>;
+  /**
+   * Fixed for the whole walk: were it to move on between two queries, records that a round wrote meanwhile would be missed below those
+   * that came after them.
+   */
+  private readonly throughLsn: Lsn;
   private page: PageNumber | null = null;
   private lastLsn: Lsn = NO_LSN;
 
-  constructor(ctx: NodeContext, segment: Segment) {
+  constructor(ctx: Pick<NodeContext, 'values'>, segment: Pick<Segment, 'name' | 'floor' | 'coalesced'>) {
     this.ctx = ctx;
     this.segment = segment;
+    this.throughLsn = segment.coalesced;
   }
 
   faultOf({ key, value }: Entries[number]): string | null {
@@ -345,8 +351,8 @@ class HistoryWalk {
       this.page = page;
       this.lastLsn = NO_LSN;
     }
-    // Left over from rounds that are done again: not read before they are replaced.
-    if (lsn > segment.coalesced) return null;
+    // Written meanwhile, or left over from rounds that are done again: not read before they are replaced.
+    if (lsn > this.throughLsn) return null;
     try {
       if (kind === BUNDLE) {
         const { prevLsn, records } = this.ctx.values.decodeBundle(key, value);
