@@ -17,6 +17,10 @@ export type ErrorCode =
   | 'VOLUME_DROPPED'
   | 'VOLUME_HELD' // another live compute node holds the epoch
   | 'NOT_EMPTY'
+  | 'SNAPSHOT_NOT_FOUND'
+  | 'SNAPSHOT_EXISTS'
+  | 'BACKTRACKED' // the volume went back to an older moment under this session; the next statement sees it
+  | 'MERGE_CONFLICT' // both sides changed the same rows; nothing was applied
   // the quorum protocol
   | 'STALE_EPOCH' // the sender's authority epoch is below the node's promise
   | 'STALE_CONFIG' // the sender's configuration of the PG is older than the node's
