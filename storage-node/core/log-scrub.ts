@@ -13,7 +13,7 @@ import { admits } from '../../src/timeline/visibility.ts';
 import type { NodeContext } from './context.ts';
 import { trailingLsn } from './keys.ts';
 import { peersOf } from './manifests.ts';
-import { type Entries, type Program, callPeer, readRange, writeStore } from './program.ts';
+import { callPeer, type Entries, type Program, readRange, writeStore } from './program.ts';
 import type { Segment } from './segment.ts';
 
 /** A chunk is a boxcar: 1 MiB at most. */
@@ -23,19 +23,25 @@ const MAX_PULLS = 16;
 
 export class LogWalk {
   private readonly segment: Segment;
+  /** What was in page form as the walk was planned: it ends there, however fast the log grows. */
+  private readonly throughLsn: Lsn;
   /** Where the last readable chunk ended; null: none yet, and what came before may have been collected. */
   private before: Lsn | null = null;
   private nextLsn: Lsn = NO_LSN;
 
   constructor(segment: Segment) {
     this.segment = segment;
+    this.throughLsn = segment.coalesced;
   }
 
   /** Looks at some chunks and mends what is wrong with them. Returns what was found; null at the end. */
   *step(ctx: NodeContext): Program<readonly string[] | null> {
-    const { keys, coalesced } = this.segment;
-    if (this.nextLsn >= coalesced) return null;
-    const chunks = yield* readRange({ ...keys.chunksAfter(this.nextLsn, coalesced), limit: CHUNKS_PER_STEP });
+    const { segment, throughLsn } = this;
+    if (this.nextLsn >= throughLsn) return null;
+    const chunks = yield* readRange({
+      ...segment.keys.chunksAfter(this.nextLsn, throughLsn),
+      limit: CHUNKS_PER_STEP,
+    });
     if (chunks.length === 0) return null;
     const findings: string[] = [];
     for (const chunk of chunks) findings.push(...(yield* this.look(ctx, chunk)));

@@ -1,7 +1,7 @@
 /** Pages that were lost or damaged on one node's disk: never a wrong answer from there, and whole again by themselves. */
 import { describe, expect, test } from 'vitest';
 import type { Lsn, NodeId, PageNumber } from '../../../src/log/lsn.ts';
-import { IMAGE, SegmentKeys, after, parseKey, parsePageKey } from '../../../storage-node/core/keys.ts';
+import { after, IMAGE, parseKey, parsePageKey, SegmentKeys } from '../../../storage-node/core/keys.ts';
 import { StorageCluster } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
 
@@ -263,6 +263,20 @@ describe('scrub', () => {
       expect(log()).toEqual(before);
       expect(scrub(world).findings).toEqual([]);
     }
+  });
+
+  test('ends although the log grows faster than it walks', () => {
+    const { cluster, volume } = opened();
+    cluster.ask(NODE, 'scrub', { clusterId: 'testcluster00001', start: true, onlyVolume: '' });
+    for (let step = 0; step < 20; step += 1) {
+      for (let chunk = 0; chunk < 12; chunk += 1) {
+        const records = volume.writeMany(2, PAGES);
+        for (const node of cluster.nodeIds)
+          cluster.ask(node, 'append', volume.append(records, { vdl: volume.lastLsn }));
+      }
+      cluster.advance(60);
+    }
+    expect(status(cluster)).toMatchObject({ running: false, findings: [] });
   });
 
   test('of a volume leaves others alone', () => {
