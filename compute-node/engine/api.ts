@@ -44,6 +44,8 @@ export interface SqlError {
   readonly message: string;
   /** Byte offset of the offending token in the SQL (sqlite3_error_offset), null when unknown. */
   readonly offset: number | null;
+  /** What the reader can do about it, where the error is one of ours. */
+  readonly nextStep?: string | undefined;
 }
 
 /** The program's output, in order. `rows` chunks are bounded in bytes, so that a large result streams. */

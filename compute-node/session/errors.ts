@@ -49,7 +49,7 @@ export function reportSqlError(error: SqlError): ErrorReport {
   return {
     code: error.code,
     message: error.message,
-    nextStep: null,
+    nextStep: error.nextStep ?? null,
     extendedCode: error.extendedCode,
     offset: error.offset,
   };

@@ -1,6 +1,6 @@
 /**
- * Which statements begin or end a transaction, seen from their first words alone. Used only to decide what a stream whose transaction was
- * rolled back behind the client's back may still run; SQLite decides everything else.
+ * What a statement is about, seen from its first words alone. Which ones begin or end a transaction is used only to decide what a stream whose
+ * transaction was rolled back behind the client's back may still run; SQLite decides everything else.
  */
 
 export type TransactionWord = 'begin' | 'commit' | 'rollback' | 'other';
@@ -27,7 +27,8 @@ export function transactionWord(sql: string): TransactionWord {
   }
 }
 
-function firstWords(sql: string, count: number): string[] {
+/** In capitals, comments left out. */
+export function firstWords(sql: string, count: number): string[] {
   const words: string[] = [];
   let at = 0;
   while (words.length < count) {
