@@ -331,6 +331,26 @@ export interface FindCommitReply {
   readonly refusal: Refusal | null;
 }
 
+/** Pages of the PG with records of `volume` in afterLsn < LSN ≤ throughLsn, whatever run they are of. */
+export interface ChangedPagesRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly pg: PgIndex;
+  readonly afterLsn: Lsn;
+  readonly throughLsn: Lsn;
+  readonly requiredScl: Lsn;
+  /** Only pages above it. */
+  readonly afterPage: PageNumber;
+}
+
+export interface ChangedPagesReply {
+  /** Ascending. Some that did not change may be among them. */
+  readonly pages: readonly PageNumber[];
+  /** There are none above the last. */
+  readonly done: boolean;
+  readonly refusal: Refusal | null;
+}
+
 export interface DigestPagesRequest {
   readonly clusterId: string;
   readonly volume: VolumeId;
@@ -436,6 +456,7 @@ export interface StorageNodeMethods {
   pullRecords: { request: PullRecordsRequest; reply: PullRecordsReply };
   exchangeMemory: { request: ExchangeMemoryRequest; reply: ExchangeMemoryReply };
   findCommit: { request: FindCommitRequest; reply: FindCommitReply };
+  changedPages: { request: ChangedPagesRequest; reply: ChangedPagesReply };
   pullPages: { request: PullPagesRequest; reply: PullPagesReply };
   digestPages: { request: DigestPagesRequest; reply: DigestPagesReply };
   scrub: { request: ScrubRequest; reply: ScrubReply };

@@ -3,7 +3,7 @@
  *
  * A *round* takes the oldest pieces of the chain and writes, as one atomic batch of the store: for every page its new delta records as a
  * bundle and its image records as images; for pages whose chain has grown long, the page made from them; the round's commits
- * (commit-index.ts); the progress of the segment; and a mark of the round. Then the records leave memory. Of images, the newest of a page stays, and inside the window one per so many
+ * (commit-index.ts), which pages it changed (change-index.ts); the progress of the segment; and a mark of the round. Then the records leave memory. Of images, the newest of a page stays, and inside the window one per so many
  * bytes of deltas; the others are only shortcuts and go when a newer one comes.
  *
  * Invariants
@@ -19,6 +19,7 @@ import type { RedoRecord } from '../../src/log/record.ts';
 import type { Run } from '../../src/timeline/run.ts';
 import { headRun, isVisible, runOf, visiblePath } from '../../src/timeline/visibility.ts';
 import { type Piece, indexAfter, lastLsnOf } from './held-log.ts';
+import { changeOps } from './change-index.ts';
 import { commitOps } from './commit-index.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
 import type { CoreLimits } from './limits.ts';
@@ -79,7 +80,11 @@ export function* coalesceRound(env: CoalesceEnv, segment: Segment, nowMs: number
   const ops = yield* leftovers(segment, [...pages.keys()], fromLsn);
   round.addOps(ops);
   const highestPage = Math.max(segment.highestPage, ...pages.keys());
-  ops.push(...roundOps(env, segment, fromLsn, endLsn, highestPage), ...commitOps(env, segment, pieces));
+  ops.push(
+    ...roundOps(env, segment, fromLsn, endLsn, highestPage),
+    ...commitOps(env, segment, pieces),
+    ...changeOps(env, segment, { fromLsn, endLsn }, pages),
+  );
   yield* writeStore(ops);
 
   segment.held.release(endLsn);

@@ -21,6 +21,7 @@ import type { KvOp } from '../../src/env/env.ts';
 import { type Lsn, NO_LSN, type NodeId, type PageNumber } from '../../src/log/lsn.ts';
 import type { ReadPoint, Run } from '../../src/timeline/run.ts';
 import { type VisibleStretch, isVisible, visiblePath } from '../../src/timeline/visibility.ts';
+import { collectChanges } from './change-index.ts';
 import { collectCommits } from './commit-index.ts';
 import { BUNDLE, after, parseGarbageKey, parsePageKey } from './keys.ts';
 import type { CoreLimits } from './limits.ts';
@@ -83,6 +84,7 @@ export function* collect(env: CollectEnv, segment: Segment): Program<void> {
   if (floor > segment.collected + 1) {
     yield* collectPages(env, segment, points, floor);
     yield* collectCommits(segment, floor, env.limits.collectBatch);
+    yield* collectChanges(segment, floor, env.limits.collectBatch);
     segment.collected = (floor - 1) as Lsn;
   }
   yield* collectChunks(segment, collectableChunks(env, segment), env.limits.collectBatch);

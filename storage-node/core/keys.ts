@@ -10,6 +10,7 @@
  *     P  + page + LSN + 1                  page image at that LSN
  *     G  + LSN + page                      history of the page before that LSN may be collectable
  *     T  + LSN                             commits of a coalescing round, by the last one's LSN
+ *     D  + LSN                             pages changed in the coalescing round that ended there
  *
  * One segment's keys of one kind are a contiguous range; a page's versions and records are too, in the order of time.
  */
@@ -28,6 +29,7 @@ export const KIND = {
   page: 0x50,
   garbage: 0x47,
   commits: 0x54,
+  changes: 0x44,
 } as const;
 export type KeyKind = keyof typeof KIND;
 const KIND_OF_BYTE = new Map<number, KeyKind>(
@@ -62,6 +64,7 @@ export class SegmentKeys {
       page: prefix('page'),
       garbage: prefix('garbage'),
       commits: prefix('commits'),
+      changes: prefix('changes'),
     };
   }
 
@@ -137,6 +140,15 @@ export class SegmentKeys {
   /** Entries of the commit index whose last commit is at fromLsn ≤ LSN ≤ toLsn. */
   commitsBetween(fromLsn: Lsn, toLsn: Lsn = MAX_LSN): KvRange {
     return { gte: this.commits(fromLsn), lt: after(this.commits(toLsn)) };
+  }
+
+  changes(lastLsn: Lsn): Uint8Array {
+    return withLsn(this.prefixes.changes, lastLsn);
+  }
+
+  /** Entries of the change index of rounds that ended at fromLsn ≤ LSN ≤ toLsn. */
+  changesBetween(fromLsn: Lsn, toLsn: Lsn = MAX_LSN): KvRange {
+    return { gte: this.changes(fromLsn), lt: after(this.changes(toLsn)) };
   }
 
   /** Whether any key of this kind lies in `range`. */

@@ -15,6 +15,7 @@ import type { NodeId, PageNumber } from '../../src/log/lsn.ts';
 import { compareEpochs } from '../../src/log/epoch.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
 import { onAppend } from './append.ts';
+import { onChangedPages } from './change-index.ts';
 import { onFindCommit } from './commit-index.ts';
 import { coalesceRound, freshenPages, isBacklogFull, isRoundDue } from './coalesce.ts';
 import { collect, isCollectionDue } from './collect.ts';
@@ -287,6 +288,9 @@ export class StorageNodeCore implements NodeContext {
         return;
       case 'findCommit':
         onFindCommit(this, { to, body: request.body });
+        return;
+      case 'changedPages':
+        onChangedPages(this, { to, body: request.body });
         return;
       case 'pullRecords':
         onPullRecords(this, { to, body: request.body });

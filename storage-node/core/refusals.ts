@@ -156,6 +156,8 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
       return { method, body: { incarnation, asks: null, recalls: null, refusal: because } };
     case 'findCommit':
       return { method, body: { lsn: NO_LSN, commitTimeMicros: 0, refusal: because } };
+    case 'changedPages':
+      return { method, body: { pages: [], done: false, refusal: because } };
     case 'digestPages':
       return { method, body: { digest: 0, refusal: because } };
     case 'scrub':

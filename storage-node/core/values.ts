@@ -17,6 +17,7 @@ const IMAGE_FORMAT: Format = { what: 'page image', tag: 0x42, version: 1 };
 const PROGRESS_FORMAT: Format = { what: 'segment progress', tag: 0x43, version: 1 };
 const ROUND_FORMAT: Format = { what: 'coalescing round', tag: 0x44, version: 1 };
 const COMMITS_FORMAT: Format = { what: 'commit index entry', tag: 0x45, version: 1 };
+const CHANGES_FORMAT: Format = { what: 'change index entry', tag: 0x47, version: 1 };
 const HYDRATION_FORMAT: Format = { what: 'hydration', tag: 0x46, version: 1 };
 
 const IS_RECORD = 1;
@@ -57,6 +58,21 @@ export interface Progress {
 export interface Commit {
   readonly lsn: Lsn;
   readonly commitTimeMicros: number;
+}
+
+/** That the page has records in a round: the first and the last of them. */
+export interface PageSpan {
+  readonly page: PageNumber;
+  readonly firstLsn: Lsn;
+  readonly lastLsn: Lsn;
+}
+
+/** The pages of one coalescing round, which its key says the end of. */
+export interface RoundChanges {
+  /** Where the round began: the end of the one before. */
+  readonly fromLsn: Lsn;
+  /** Ascending. */
+  readonly spans: readonly PageSpan[];
 }
 
 /** How far a hydration has come: written with the pages it speaks of, so that it is never ahead of them. */
@@ -176,6 +192,32 @@ export class ValueCodec {
       commits.push({ lsn: lsn as Lsn, commitTimeMicros });
     }
     return commits;
+  }
+
+  /** Differences, so that a page takes about six bytes. */
+  encodeChanges(key: Uint8Array, { fromLsn, spans }: RoundChanges): Uint8Array {
+    const fields: number[] = [fromLsn];
+    let before = 0;
+    for (const { page, firstLsn, lastLsn } of spans) {
+      fields.push(page - before, firstLsn - fromLsn, lastLsn - firstLsn);
+      before = page;
+    }
+    return sealEnvelope(CHANGES_FORMAT, fields, this.boundTo(key));
+  }
+
+  decodeChanges(key: Uint8Array, value: Uint8Array): RoundChanges {
+    const fields = arrayField(openEnvelope(CHANGES_FORMAT, value, this.boundTo(key)), CHANGES_FORMAT);
+    if (fields.length % 3 !== 1) throw malformed(CHANGES_FORMAT);
+    const at = (index: number) => numberField(fields[index], CHANGES_FORMAT);
+    const fromLsn = at(0) as Lsn;
+    const spans: PageSpan[] = [];
+    let page = 0;
+    for (let i = 1; i < fields.length; i += 3) {
+      page += at(i);
+      const firstLsn = (fromLsn + at(i + 1)) as Lsn;
+      spans.push({ page: page as PageNumber, firstLsn, lastLsn: (firstLsn + at(i + 2)) as Lsn });
+    }
+    return { fromLsn, spans };
   }
 
   encodeHydration(key: Uint8Array, progress: HydrationProgress): Uint8Array {

@@ -323,6 +323,14 @@ function storeValueCases(): GoldenCase[] {
     roundsFrom: toLsn(LSN - 500),
   };
   const roundKey = keys.round(toLsn(LSN));
+  const changesKey = keys.changes(toLsn(LSN));
+  const changes = {
+    fromLsn: toLsn(LSN - 300),
+    spans: [
+      { page: 3 as PageNumber, firstLsn: toLsn(LSN - 290), lastLsn: toLsn(LSN - 290) },
+      { page: 70_000 as PageNumber, firstLsn: toLsn(LSN - 299), lastLsn: toLsn(LSN) },
+    ],
+  };
   const commitsKey = keys.commits(toLsn(LSN));
   const commits = [
     { lsn: toLsn(LSN - 10), commitTimeMicros: STAMP },
@@ -370,6 +378,12 @@ function storeValueCases(): GoldenCase[] {
       encode: () => values.encodeCommits(commitsKey, commits),
       decode: (bytes) => values.decodeCommits(commitsKey, bytes),
       value: commits,
+    },
+    {
+      name: 'store-changes',
+      encode: () => values.encodeChanges(changesKey, changes),
+      decode: (bytes) => values.decodeChanges(changesKey, bytes),
+      value: changes,
     },
   ];
 }
@@ -462,6 +476,12 @@ function keyCases(): GoldenCase[] {
       encode: () => keys.commits(toLsn(LSN)),
       decode: withLsn,
       value: { kind: 'commits', ...segment, lsn: LSN },
+    },
+    {
+      name: 'key-changes',
+      encode: () => keys.changes(toLsn(LSN)),
+      decode: withLsn,
+      value: { kind: 'changes', ...segment, lsn: LSN },
     },
     {
       name: 'key-bundle',

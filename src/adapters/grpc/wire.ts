@@ -33,6 +33,7 @@ export const WIRE_METHODS: Readonly<
   pullRecords: { name: 'PullRecords', isStream: false },
   exchangeMemory: { name: 'ExchangeMemory', isStream: false },
   findCommit: { name: 'FindCommit', isStream: false },
+  changedPages: { name: 'ChangedPages', isStream: false },
   pullPages: { name: 'PullPages', isStream: false },
   digestPages: { name: 'DigestPages', isStream: false },
   scrub: { name: 'Scrub', isStream: false },
