@@ -4,15 +4,14 @@
  *
  * Invariants
  * 1. A cluster is made once: its register is proposed only where it is empty, and never beside nodes that already belong to a cluster.
- * 2. A name appears only when everything behind it is committed: retention and manifest registers come first, the name last. Two creators
- *    of one name: one wins, the other's registers stay unnamed and unused.
+ * 2. A name appears only when everything behind it is committed: the volume's record (volume-records.ts), retention and manifest come first, the
+ *    name last. Two creators of one name: one wins, what the other has made is cleared away like a dropped volume.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_WINDOW_MS, RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
 import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
-import { READ_QUORUM } from '../../src/quorum/quorum.ts';
 import { decodeName, encodeManifest, encodeName, encodeRetention } from '../../src/register/codec.ts';
 import type { RegisterPlace } from '../../src/register/place.ts';
 import {
@@ -27,13 +26,13 @@ import { originManifest } from '../volume/take-over-manifest.ts';
 import { ClusterView } from './cluster-view.ts';
 import { type ClusterSettings, joinCluster } from './directory-cluster.ts';
 import { ClusterIntroducer } from './directory-introducer.ts';
+import { scanRegisters } from './register-scan.ts';
 import { Registers, type StorageNodeClients } from './registers.ts';
+import { VolumeRecords } from './volume-records.ts';
 
 const CALL_TIMEOUT_MS = 1_000;
 const VOLUME_ID_CHARS = 16;
 const NAME_PREFIX = 'name/';
-/** Names read at a time for a listing. */
-const LIST_CONCURRENCY = 16;
 
 export type NamedVolume = NameValue & { readonly volume: VolumeId };
 
@@ -47,8 +46,13 @@ export interface VolumeDirectory {
   readonly cluster: ClusterValue;
   readonly view: ClusterView;
   readonly registers: Registers;
+  readonly records: VolumeRecords;
   /** Rejects BAD_NAME, VOLUME_EXISTS, NO_QUORUM. */
   createVolume(name: string, settings?: VolumeSettings): Promise<NamedVolume>;
+  /** The name leads to the volume from now on: all else of it is committed. Rejects VOLUME_EXISTS. */
+  giveName(volume: NamedVolume): Promise<void>;
+  /** The name leads to the volume no more, if it did. */
+  takeName(volume: NamedVolume): Promise<void>;
   /** null: there is no volume of that name (any more). */
   lookup(name: string): Promise<NamedVolume | null>;
   list(): Promise<readonly NamedVolume[]>;
@@ -108,6 +112,7 @@ class RegisterDirectory implements VolumeDirectory {
   readonly #options: DirectoryOptions;
   readonly #members: readonly NodeId[];
   readonly #introducer: ClusterIntroducer;
+  readonly records: VolumeRecords;
 
   constructor(
     options: DirectoryOptions,
@@ -121,6 +126,8 @@ class RegisterDirectory implements VolumeDirectory {
     this.#introducer = introducer;
     this.registers = registers;
     this.view = view;
+    const { clients } = options;
+    this.records = new VolumeRecords({ registers, clients, clusterId: view.value.clusterId, members });
   }
 
   get cluster(): ClusterValue {
@@ -133,8 +140,6 @@ class RegisterDirectory implements VolumeDirectory {
     const volume = this.#options.random.id(VOLUME_ID_CHARS) as VolumeId;
     const { nodes } = await this.view.refresh();
     const members = placeSix(nodes, await this.loads());
-    await this.#writeFirstValues(volume, members, settings);
-
     const mine: NamedVolume = {
       format: REGISTER_FORMAT,
       name,
@@ -142,12 +147,25 @@ class RegisterDirectory implements VolumeDirectory {
       registerMembers: members,
       registerGeneration: 0,
     };
-    const { content } = await this.registers.change(NAME_PREFIX + name, this.#members, (current) =>
+    await this.records.enter(mine);
+    await this.#writeFirstValues(volume, members, settings);
+    await this.giveName(mine);
+    return mine;
+  }
+
+  async giveName(mine: NamedVolume): Promise<void> {
+    const { content } = await this.registers.change(NAME_PREFIX + mine.name, this.#members, (current) =>
       current === null || decodeName(current).volume === null ? encodeName(mine) : null,
     );
     const winner = content.value === null ? null : decodeName(content.value).volume;
-    if (winner !== volume) throw exists(name);
-    return mine;
+    if (winner !== mine.volume) throw exists(mine.name);
+  }
+
+  async takeName({ name, volume }: NamedVolume): Promise<void> {
+    await this.registers.change(NAME_PREFIX + name, this.#members, (bytes) => {
+      const current = bytes === null ? null : decodeName(bytes);
+      return current?.volume === volume ? encodeName({ ...current, volume: null }) : null;
+    });
   }
 
   async lookup(name: string): Promise<NamedVolume | null> {
@@ -169,51 +187,27 @@ class RegisterDirectory implements VolumeDirectory {
       if (current?.volume !== volume || current.registerGeneration >= to.generation) return null;
       return encodeName({ ...current, registerMembers: to.members, registerGeneration: to.generation });
     });
+    await this.records.lead(volume, to);
   }
 
   async list(): Promise<readonly NamedVolume[]> {
-    const names = await this.#listNames();
-    const volumes: NamedVolume[] = [];
-    for (let at = 0; at < names.length; at += LIST_CONCURRENCY) {
-      const found = await Promise.all(
-        names.slice(at, at + LIST_CONCURRENCY).map((name) => this.lookup(name)),
-      );
-      volumes.push(...found.filter((volume) => volume !== null));
-    }
-    return volumes;
+    const { clients } = this.#options;
+    const { clusterId } = this.cluster;
+    const found = await scanRegisters(
+      { registers: this.registers, clients, clusterId, members: this.#members },
+      NAME_PREFIX,
+    );
+    return [...found].flatMap(([key, value]) => {
+      const named = decodeName(value);
+      return named.volume === null || key !== NAME_PREFIX + named.name
+        ? []
+        : [{ ...named, volume: named.volume }];
+    });
   }
 
   close(): void {
     this.#introducer.close();
     this.view.close();
-  }
-
-  /** A committed name is on four of the six: the union of any three that answer shows it. */
-  async #listNames(): Promise<readonly string[]> {
-    const { clients } = this.#options;
-    const request = { clusterId: this.cluster.clusterId, prefix: NAME_PREFIX };
-    const answers = await Promise.allSettled(
-      this.#members.map((node) =>
-        clients.get(node)?.call('registerList', request, { timeoutMs: CALL_TIMEOUT_MS }),
-      ),
-    );
-    const lists = answers.flatMap((answer) =>
-      answer.status === 'fulfilled' && answer.value !== undefined && answer.value.refusal === null
-        ? [answer.value.keys]
-        : [],
-    );
-    if (lists.length < READ_QUORUM) {
-      throw new TidemarkError(
-        'NO_QUORUM',
-        `${lists.length} of three needed storage nodes listed their volumes`,
-        {
-          nextStep:
-            'Start the storage nodes that did not answer, or check the network to them, then try again.',
-        },
-      );
-    }
-    const names = new Set(lists.flat().map((key) => key.slice(NAME_PREFIX.length)));
-    return [...names].filter((name) => VOLUME_NAME_PATTERN.test(name)).sort();
   }
 
   async #writeFirstValues(

@@ -141,6 +141,28 @@ export interface RegisterListReply {
   readonly refusal: Refusal | null;
 }
 
+export interface RegisterScanRequest {
+  readonly clusterId: string;
+  readonly prefix: string;
+  /** Go on behind this key; empty: from the first. */
+  readonly after: string;
+  readonly maxBytes: number;
+}
+
+export interface AcceptedRegister {
+  readonly key: string;
+  readonly ballot: Epoch;
+  readonly version: number;
+  readonly value: Uint8Array;
+}
+
+/** By key. What was accepted here and is lost is left out. */
+export interface RegisterScanReply {
+  readonly entries: readonly AcceptedRegister[];
+  readonly done: boolean;
+  readonly refusal: Refusal | null;
+}
+
 export interface FenceRequest {
   readonly clusterId: string;
   readonly volume: VolumeId;
@@ -450,6 +472,7 @@ export interface StorageNodeMethods {
   registerPrepare: { request: RegisterPrepareRequest; reply: RegisterPrepareReply };
   registerAccept: { request: RegisterAcceptRequest; reply: RegisterAcceptReply };
   registerList: { request: RegisterListRequest; reply: RegisterListReply };
+  registerScan: { request: RegisterScanRequest; reply: RegisterScanReply };
   fence: { request: FenceRequest; reply: FenceReply };
   inventory: { request: InventoryRequest; reply: InventoryReply };
   install: { request: InstallRequest; reply: InstallReply };

@@ -55,6 +55,7 @@ import {
   onRegisterAccept,
   onRegisterList,
   onRegisterPrepare,
+  onRegisterScan,
   tellNodes,
 } from './registers.ts';
 import type { Segment } from './segment.ts';
@@ -276,6 +277,9 @@ export class StorageNodeCore implements NodeContext {
         return;
       case 'registerList':
         onRegisterList(this, this.registers, { to, body: request.body });
+        return;
+      case 'registerScan':
+        onRegisterScan(this, this.registers, { to, body: request.body });
         return;
       case 'fence':
         onFence(this, { to, body: request.body });

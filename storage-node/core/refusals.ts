@@ -101,6 +101,8 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
       return { method, body: { accepted: false, promisedBallot: null, refusal: because } };
     case 'registerList':
       return { method, body: { keys: [], refusal: because } };
+    case 'registerScan':
+      return { method, body: { entries: [], done: false, refusal: because } };
     case 'fence':
       return {
         method,

@@ -20,7 +20,7 @@ import {
   prepare,
 } from '../../src/register/acceptor.ts';
 import { decodeCluster } from '../../src/register/codec.ts';
-import type { Refusal } from '../../src/messages/messages.ts';
+import type { AcceptedRegister, Refusal } from '../../src/messages/messages.ts';
 import type { ClusterValue } from '../../src/register/values.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp } from './effects.ts';
@@ -30,7 +30,7 @@ import { refusal, refuse } from './refusals.ts';
 import { encodeText } from './values.ts';
 
 export const CLUSTER_KEY = 'cluster';
-const KEY_FORM = /^(cluster|(name|manifest|retention)\/[0-9A-Za-z_-]{1,64})$/;
+const KEY_FORM = /^(cluster|(name|volume|manifest|retention)\/[0-9A-Za-z_-]{1,64})$/;
 /** A register's value travels in one message. */
 const MAX_VALUE_BYTES = 900 * 1024;
 
@@ -195,6 +195,33 @@ export function onRegisterList(
   }
   const keys = registers.keys(body.prefix);
   ctx.persist([], [{ to, reply: { method: 'registerList', body: { keys, refusal: null } } }]);
+}
+
+export function onRegisterScan(
+  ctx: NodeContext,
+  registers: Registers,
+  { to, body }: Request<'registerScan'>,
+): void {
+  const fault = whyNoVote(ctx, registers);
+  if (fault !== null) {
+    ctx.reply(to, refuse({ method: 'registerScan', body }, fault, ctx));
+    return;
+  }
+  const entries: AcceptedRegister[] = [];
+  const maxBytes = Math.min(body.maxBytes, MAX_VALUE_BYTES);
+  let bytes = 0;
+  let done = true;
+  for (const key of registers.keys(body.prefix)) {
+    const { acceptedBallot: ballot, acceptedVersion: version, value } = registers.get(key);
+    if (key <= body.after || ballot === null || registers.lostOf(key) !== null) continue;
+    bytes += key.length + value.length;
+    if (entries.length > 0 && bytes > maxBytes) {
+      done = false;
+      break;
+    }
+    entries.push({ key, ballot, version, value });
+  }
+  ctx.persist([], [{ to, reply: { method: 'registerScan', body: { entries, done, refusal: null } } }]);
 }
 
 /** What the cluster register says of where the nodes are; it need not be committed to be worth a try. */

@@ -27,6 +27,7 @@ export const WIRE_METHODS: Readonly<
   registerPrepare: { name: 'RegisterPrepare', isStream: false },
   registerAccept: { name: 'RegisterAccept', isStream: false },
   registerList: { name: 'RegisterList', isStream: false },
+  registerScan: { name: 'RegisterScan', isStream: false },
   fence: { name: 'Fence', isStream: false },
   inventory: { name: 'Inventory', isStream: false },
   install: { name: 'Install', isStream: false },

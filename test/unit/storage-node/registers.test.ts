@@ -71,6 +71,22 @@ describe('registers on a node', () => {
     expect(promises).toEqual([true, true]);
   });
 
+  test('a scan tells what is accepted, by key, in portions, and nothing that was only promised', () => {
+    const cluster = new StorageCluster();
+    for (const name of ['b', 'a', 'c'])
+      cluster.ask(NODE, 'registerAccept', acceptOf(`name/${name}`, 1, new Uint8Array(400)));
+    cluster.ask(NODE, 'registerAccept', acceptOf('volume/x', 1, new Uint8Array(1)));
+    cluster.ask(NODE, 'registerPrepare', { clusterId: TEST_CLUSTER, key: 'name/d', ballot: ballot(1) });
+    const scan = (after: string, maxBytes: number) =>
+      cluster.ask(NODE, 'registerScan', { clusterId: TEST_CLUSTER, prefix: 'name/', after, maxBytes });
+    const keys = (reply: ReturnType<typeof scan>) => reply.entries.map(({ key }) => key);
+    expect(keys(scan('', 10_000))).toEqual(['name/a', 'name/b', 'name/c']);
+    expect(scan('', 10_000).done).toBe(true);
+    expect([keys(scan('', 1_000)), scan('', 1_000).done]).toEqual([['name/a', 'name/b'], false]);
+    expect([keys(scan('name/b', 1_000)), scan('name/b', 1_000).done]).toEqual([['name/c'], true]);
+    expect(scan('', 1).entries.length).toBe(1);
+  });
+
   test('keys that are none, and values that are too large, are refused', () => {
     const cluster = new StorageCluster();
     const key = 'name/../x';
