@@ -9,6 +9,7 @@
  *   PUT  /-/volumes/NAME/database      a SQLite file into an empty volume (made when missing); progress as NDJSON lines
  *   GET  /-/volumes/NAME/members       {pgs, changes}: the nodes that keep it, and who is to follow
  *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back, {registers: […]} moves its registers
+ *   GET  /-/volumes/NAME/moment?at=WHEN   {volume, run, lsn, …}: the read point, of a volume open here; asked by other compute nodes
  *   GET  /-/nodes                      {nodes: […]}
  *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
  *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines
@@ -24,6 +25,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
+import { parseMoment } from '../src/timeline/moment.ts';
 import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
 import { addNode, changeMembers, drainNode, readMembers, replaceNode, scrub } from './admin-nodes.ts';
 import type { ComputeNode } from './node.ts';
@@ -56,7 +58,7 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
   const [, , what, name, part, ...rest] = pathname.split('/');
   const call = `${request.method} ${what}${name === undefined ? '' : `/NAME/${part ?? ''}`}`;
   if (rest.length === 0) {
@@ -79,6 +81,11 @@ async function route(
           200,
           await changeMembers(node, decodeURIComponent(name!), await readJson(request)),
         );
+      case 'GET volumes/NAME/moment': {
+        const at = searchParams.get('at');
+        const moment = at === null ? null : parseMoment(at);
+        return sendJson(response, 200, await node.timelines.resolveHeld(decodeURIComponent(name!), moment));
+      }
       case 'GET nodes':
         return sendJson(response, 200, { nodes: await node.operations.list() });
       case 'POST nodes':

@@ -26,6 +26,7 @@ import { localMembers, remoteMembers } from './members-access.ts';
 import { NodeOperations } from './node-operations.ts';
 import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
 import type { OpenVolumeStatus } from './volume/open-volume.ts';
+import { TimelinesOnNode } from './timelines/timelines.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
 
 export interface ComputeNodeOptions {
@@ -78,6 +79,7 @@ export class ComputeNode {
   readonly #registry: VolumeRegistry;
   /** Lists, adds, empties and replaces storage nodes. */
   readonly operations: NodeOperations;
+  readonly timelines: TimelinesOnNode;
 
   /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
   static async open(options: ComputeNodeOptions): Promise<ComputeNode> {
@@ -127,6 +129,19 @@ export class ComputeNode {
       clock: nodeClock,
       timers: nodeTimers,
       logger: options.logger,
+    });
+    this.timelines = new TimelinesOnNode({
+      directory,
+      clients: nodes.clients,
+      clock: nodeClock,
+      timers: nodeTimers,
+      random: nodeRandom,
+      logger: options.logger,
+      authToken: options.authToken ?? null,
+      lookup: (name) => this.#lookup(name),
+      openHere: (name) => this.#registry.peek(name),
+      volume: (name) => this.volume(name),
+      holder: async (named) => (await this.#survey(named)).holder,
     });
   }
 

@@ -62,6 +62,11 @@ export class VolumeRegistry {
     return entry.opening;
   }
 
+  /** The volume, if it is open or being opened. */
+  peek(name: string): Promise<OpenedVolume> | null {
+    return this.#entries.get(name)?.opening ?? null;
+  }
+
   /** Those fully open now. */
   opened(): readonly OpenedVolume[] {
     return [...this.#entries.values()].flatMap(({ opened }) => (opened === null ? [] : [opened]));

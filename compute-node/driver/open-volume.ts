@@ -27,6 +27,7 @@ import type {
   OpenVolumeStatus,
   SubmittedMtr,
   VolumeMembers,
+  VolumePast,
 } from '../volume/open-volume.ts';
 import { readPointAt } from '../volume/read-point.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
@@ -240,6 +241,14 @@ class WrittenVolume implements AdministeredVolume {
     }
     this.#deposedListeners.add(listener);
     return () => this.#deposedListeners.delete(listener);
+  }
+
+  get past(): VolumePast {
+    return {
+      manifest: this.#writer.manifest,
+      lastCommitMicros: this.#writer.lastCommitMicros,
+      requiredScl: (pg, at) => this.#writer.requiredScl(pg, at),
+    };
   }
 
   get members(): VolumeMembers {

@@ -7,7 +7,7 @@ import type { Lsn, NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/l
 import type { Mtr } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
 import type { RegisterPlace } from '../../src/register/place.ts';
-import type { PgConfig } from '../../src/register/values.ts';
+import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import type { MemberChange } from './writer-manifests.ts';
 
 /** What became of one MTR at hand-over: LSNs are given, records are on their way. */
@@ -68,6 +68,17 @@ export interface OpenVolume {
 /** What an operator does with an open volume, beside what the engine does. */
 export interface AdministeredVolume extends OpenVolume {
   readonly members: VolumeMembers;
+  readonly past: VolumePast;
+}
+
+/** What naming a moment of the volume takes (src/timeline/resolve-moment.ts). */
+export interface VolumePast {
+  /** As committed. */
+  readonly manifest: ManifestValue;
+  /** The newest commit stamp given out, or the head run's opening. */
+  readonly lastCommitMicros: number;
+  /** With this SCL a segment surely holds all that a read at `at` (≤ VDL) needs. */
+  requiredScl(pg: PgIndex, at: Lsn): Lsn;
 }
 
 /** The nodes that keep a volume, and how they change (design section 9). */

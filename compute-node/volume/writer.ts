@@ -137,6 +137,11 @@ export class VolumeWriter {
     return this.tracker.vdl;
   }
 
+  /** The newest stamp given out; at first that of the head run's opening. */
+  get lastCommitMicros(): number {
+    return this.lastCommitTimeMicros;
+  }
+
   get manifest(): ManifestValue {
     return this.manifests.manifest;
   }

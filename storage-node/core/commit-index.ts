@@ -71,7 +71,7 @@ function* answer(ctx: NodeContext, segment: Segment, { to, body }: Request<'find
   }
 }
 
-function checkedRun(segment: Segment, { run: runId, requiredScl }: FindCommitRequest): Run {
+function checkedRun(segment: Segment, { run: runId, requiredScl, throughLsn }: FindCommitRequest): Run {
   const run = segment.manifest === null ? null : runById(segment.manifest.value.runs, runId);
   if (run === null) throw new TidemarkError('BEHIND', `${segment.name} does not know run ${runId}`);
   if (segment.isQuarantined) {
@@ -83,7 +83,7 @@ function checkedRun(segment: Segment, { run: runId, requiredScl }: FindCommitReq
       `the commits of ${segment.name} are being repaired from its peers`,
     );
   }
-  if (segment.scl < requiredScl) {
+  if (segment.scl < requiredScl && !(requiredScl <= throughLsn && segment.holdsThrough(throughLsn))) {
     throw new TidemarkError(
       'BEHIND',
       `${segment.name} is complete to ${segment.scl}, ${requiredScl} is needed`,

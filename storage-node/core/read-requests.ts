@@ -3,7 +3,7 @@
  * cannot says why: BEHIND, GONE, CUT, QUARANTINED; never an older page in silence.
  */
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
-import type { Lsn } from '../../src/log/lsn.ts';
+import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import type { PageVersion, ReadPagesRequest, Refusal } from '../../src/messages/messages.ts';
 import { isKept } from '../../src/timeline/kept.ts';
 import { runById } from '../../src/timeline/visibility.ts';
@@ -105,7 +105,10 @@ export function checkPoint(segment: Segment, body: AskedPoint): void {
     throw new TidemarkError('QUARANTINED', `${segment.name} distrusts itself: ${segment.quarantine.reason}`);
   }
   if (!segment.isHydrated) throw new TidemarkError('QUARANTINED', `${segment.name} is being hydrated`);
-  const requiredScl = Math.max(body.requiredScl, body.lsn >= segment.vdl ? segment.tail : 0);
+  // A reader that is not the writer knows the tail no better than the LSN; the segment may.
+  const isHeld = body.requiredScl <= body.lsn && segment.holdsThrough(body.lsn);
+  const asked = isHeld ? NO_LSN : body.requiredScl;
+  const requiredScl = Math.max(asked, body.lsn >= segment.vdl ? segment.tail : 0);
   if (segment.scl < requiredScl) {
     const code = segment.isQuarantined ? 'QUARANTINED' : 'BEHIND';
     throw new TidemarkError(code, `${segment.name} is complete to ${segment.scl}, ${requiredScl} is needed`);

@@ -1,0 +1,26 @@
+/** What the operations on timelines share: the compute node they are part of, seen from here. */
+import type { Logger } from '../../src/adapters/logger.ts';
+import type { Clock, Random, Timers } from '../../src/env/env.ts';
+import type { NamedVolume, VolumeDirectory } from '../driver/directory.ts';
+import type { StorageNodeClients } from '../driver/registers.ts';
+import type { VolumeHolder } from '../driver/take-over-survey.ts';
+import type { OpenedVolume } from '../volume-registry.ts';
+
+export interface TimelineContext {
+  readonly directory: VolumeDirectory;
+  readonly clients: StorageNodeClients;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Shown to other compute nodes when they are asked for something. */
+  readonly authToken: string | null;
+  /** Rejects VOLUME_NOT_FOUND. */
+  lookup(name: string): Promise<NamedVolume>;
+  /** Open, or being opened, here: without asking anyone. */
+  openHere(name: string): Promise<OpenedVolume> | null;
+  /** Taken over first when it is not open here. Rejects VOLUME_HELD when another compute node has it. */
+  volume(name: string): Promise<OpenedVolume>;
+  /** Who heartbeats for it. */
+  holder(named: NamedVolume): Promise<VolumeHolder | null>;
+}

@@ -1,0 +1,23 @@
+/** Timelines of the volumes that this compute node can reach. Each operation has a file of its own. */
+import type { Moment } from '../../src/timeline/moment.ts';
+import type { Timelines } from './api.ts';
+import type { TimelineContext } from './context.ts';
+import type { ToldMoment } from './holder-access.ts';
+import { MomentResolver, type ResolvedPoint } from './moment-resolver.ts';
+
+export class TimelinesOnNode implements Pick<Timelines, 'resolve'> {
+  readonly #resolver: MomentResolver;
+
+  constructor(context: TimelineContext) {
+    this.#resolver = new MomentResolver(context);
+  }
+
+  resolve(name: string, moment: Moment | null): Promise<ResolvedPoint> {
+    return this.#resolver.resolve(name, moment);
+  }
+
+  /** Asked by another compute node: only of what is open here. */
+  resolveHeld(name: string, moment: Moment | null): Promise<ToldMoment> {
+    return this.#resolver.resolveHeld(name, moment);
+  }
+}
