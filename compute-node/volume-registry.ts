@@ -130,7 +130,7 @@ export class VolumeRegistry {
 
   #onEnded(name: string, entry: Entry, reason: Error): void {
     if (this.#entries.get(name) !== entry) return;
-    const isDeposed = isTidemarkError(reason, 'DEPOSED');
+    const isDeposed = isTidemarkError(reason, 'DEPOSED') || isTidemarkError(reason, 'VOLUME_DROPPED');
     this.#options.logger.log(
       isDeposed ? 'warn' : 'error',
       isDeposed

@@ -32,7 +32,7 @@ import type {
 import { readPointAt } from '../volume/read-point.ts';
 import type { TakenOver } from '../volume/taken-over.ts';
 import { VolumeWriter } from '../volume/writer.ts';
-import { deposedError } from '../volume/writer-errors.ts';
+import { deposedError, volumeDropped } from '../volume/writer-errors.ts';
 import type { WriterEffect, WriterEvent, WriterLimits } from '../volume/writer-types.ts';
 import { readClocks } from './clock-readings.ts';
 import { DurabilityWaiters } from './durability-waiters.ts';
@@ -236,7 +236,7 @@ class WrittenVolume implements AdministeredVolume {
   onDeposed(listener: (reason: Error) => void): () => void {
     const reason = this.#ended;
     if (reason !== null) {
-      if (reason.code === 'DEPOSED') queueMicrotask(() => listener(reason));
+      if (isForGood(reason)) queueMicrotask(() => listener(reason));
       return () => {};
     }
     this.#deposedListeners.add(listener);
@@ -372,7 +372,7 @@ class WrittenVolume implements AdministeredVolume {
     this.#ended = reason;
     this.#confirmation.end(reason);
     this.#reader.stop(reason);
-    this.#durability.rejectAll(reason.code === 'DEPOSED' ? reason : unknownAtClose(this.name));
+    this.#durability.rejectAll(isForGood(reason) ? reason : unknownAtClose(this.name));
     for (const waiter of this.#takeWritableWaiters()) waiter.reject(reason);
     this.#writer.step({ kind: 'close' }, this.#options.clock.now());
     for (const leave of this.#leave) leave();
@@ -380,7 +380,7 @@ class WrittenVolume implements AdministeredVolume {
     this.#vdlListeners.clear();
     const listeners = [...this.#deposedListeners];
     this.#deposedListeners.clear();
-    if (reason.code === 'DEPOSED') for (const listener of listeners) listener(reason);
+    if (isForGood(reason)) for (const listener of listeners) listener(reason);
   }
 
   #step(event: WriterEvent): void {
@@ -416,6 +416,10 @@ class WrittenVolume implements AdministeredVolume {
           how: effect.how,
         });
         this.#end(deposedError(this.epoch, effect.by));
+        return;
+      case 'dropped':
+        this.#options.logger.log('warn', 'the volume was dropped', { name: this.name });
+        this.#end(volumeDropped(this.name));
         return;
       case 'log':
         this.#options.logger.log(effect.level, effect.message, { name: this.name, ...effect.fields });
@@ -517,6 +521,11 @@ class WrittenVolume implements AdministeredVolume {
   #nowMs(): number {
     return this.#options.clock.now().monotonicMs;
   }
+}
+
+/** The term was ended by others: the engine's state may be ahead of the truth. */
+function isForGood({ code }: TidemarkError): boolean {
+  return code === 'DEPOSED' || code === 'VOLUME_DROPPED';
 }
 
 function isHigher(promised: Epoch | null, epoch: Epoch): boolean {

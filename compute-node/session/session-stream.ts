@@ -9,7 +9,7 @@
  * 3. After `close()` nothing runs any more: what was running is interrupted and rolled back, what was waiting is refused.
  * 4. A connection whose engine has ended is dropped; the next request gets one of the volume's next engine.
  */
-import { isTidemarkError } from '../../src/base/errors.ts';
+import { type ErrorCode, isTidemarkError } from '../../src/base/errors.ts';
 import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import type {
   EngineConnection,
@@ -344,10 +344,17 @@ function runOptions(consistency: Consistency, signal: AbortSignal | undefined): 
 
 const STRONG_OPTIONS: Omit<RunOptions, 'onEvent'> = { consistency: 'strong' };
 
+const ENGINE_ENDED: ReadonlySet<ErrorCode> = new Set([
+  'DEPOSED',
+  'UNAVAILABLE',
+  'BACKTRACKED',
+  'VOLUME_DROPPED',
+]);
+
 /** Also where it hides behind a commit whose outcome is therefore unknown. */
 function hasEngineEnded(error: unknown): boolean {
   const cause = isTidemarkError(error, 'OUTCOME_UNKNOWN') ? error.cause : error;
-  return isTidemarkError(cause, 'DEPOSED') || isTidemarkError(cause, 'UNAVAILABLE');
+  return isTidemarkError(cause) && ENGINE_ENDED.has(cause.code);
 }
 
 /** The last that a request says about transactions is that one begins. */

@@ -10,6 +10,12 @@ export function deposedError(epoch: Epoch, by: Epoch): TidemarkError {
   );
 }
 
+export function volumeDropped(volume: string): TidemarkError {
+  return new TidemarkError('VOLUME_DROPPED', `volume ${volume} was dropped`, {
+    nextStep: 'List the volumes with `tidemark volumes`; a dropped one does not come back.',
+  });
+}
+
 export function tooManyRecords(count: number, most: number): TidemarkError {
   return new TidemarkError('TOO_LARGE', `a transaction of ${count} pages; ${most} are the most`, {
     nextStep: 'Split the transaction into smaller ones.',

@@ -91,6 +91,7 @@ export type WriterEffect =
   | ({ readonly kind: 'commit-manifest' } & ManifestProposal)
   | { readonly kind: 'durable'; readonly vcl: Lsn; readonly vdl: Lsn }
   | { readonly kind: 'deposed'; readonly by: Epoch; readonly how: string }
+  | { readonly kind: 'dropped' }
   | {
       readonly kind: 'log';
       readonly level: 'info' | 'warn' | 'error';

@@ -10,7 +10,8 @@
  *    go back (the trackers').
  * 3. Records of a PG go out only once the manifest that names it is committed, and to a segment only once it has installed this term's
  *    manifest. While an MTR waits for its PG, every later MTR waits behind it: recovery must never find the later one alone.
- * 4. A refusal that names a higher promised epoch ends the term for good: nothing is sent, counted or acknowledged afterwards.
+ * 4. A refusal that names a higher promised epoch, or says that the volume was dropped, ends the term for good: nothing is sent, counted or
+ *    acknowledged afterwards.
  * 5. A segment leaves the live set only when four others of its PG are ahead of it.
  * 6. While a PG's members change, whatever counts is counted in both member sets, from before the proposal leaves until its end is committed.
  */
@@ -29,7 +30,7 @@ import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import { headRun } from '../../src/timeline/visibility.ts';
 import type { SubmittedMtr } from './open-volume.ts';
-import { deposedError, overloaded, tooManyRecords, writerClosed } from './writer-errors.ts';
+import { deposedError, overloaded, tooManyRecords, volumeDropped, writerClosed } from './writer-errors.ts';
 import { checkPgFits, wantedPgs } from './writer-growth.ts';
 import { HeartbeatNews } from './writer-heartbeat.ts';
 import { HeldMtrs, type PlacedRecord } from './writer-held.ts';
@@ -60,7 +61,8 @@ type InstallAnswer = { readonly node: NodeId; readonly pg: PgIndex; readonly ver
 type WriterState =
   | { readonly kind: 'open' }
   | { readonly kind: 'closed' }
-  | { readonly kind: 'deposed'; readonly by: Epoch };
+  | { readonly kind: 'deposed'; readonly by: Epoch }
+  | { readonly kind: 'dropped' };
 
 /** Refusals of a segment that lacks something else than the manifest. */
 const HAS_THE_MANIFEST: ReadonlySet<string> = new Set([
@@ -271,7 +273,7 @@ export class VolumeWriter {
   /** What to say to a node about this volume in the next heartbeat; null when it holds no segment of it. */
   heartbeatFor(nodeId: NodeId, isRelease: boolean, retention: Uint8Array): HeartbeatVolume | null {
     const node = this.nodes.get(nodeId);
-    if (node === undefined || this.state.kind === 'deposed') return null;
+    if (node === undefined || this.state.kind === 'deposed' || this.state.kind === 'dropped') return null;
     const pgs = this.news.pgsFor(node, this.tracker, this.manifests.committedCount);
     return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
   }
@@ -283,6 +285,7 @@ export class VolumeWriter {
 
   private checkIsOpen(): void {
     if (this.state.kind === 'deposed') throw deposedError(this.epoch, this.state.by);
+    if (this.state.kind === 'dropped') throw volumeDropped(this.volume);
     if (this.state.kind === 'closed') throw writerClosed();
   }
 
@@ -470,7 +473,7 @@ export class VolumeWriter {
 
   private onInstallReply(event: Extract<WriterEvent, { kind: 'install-reply' }>, nowMs: number): void {
     const { reply } = event;
-    if (this.isDeposing(reply.refusal)) return;
+    if (this.isEnding(reply.refusal)) return;
     const lane = this.installingLane(event);
     if (lane === undefined) return;
     if (reply.installed && reply.refusal === null) {
@@ -534,7 +537,7 @@ export class VolumeWriter {
       this.onScl(lane, reply, nowMs);
       return;
     }
-    if (this.isDeposing(reply.refusal)) return;
+    if (this.isEnding(reply.refusal)) return;
     this.onRefusal(lane, reply.refusal, nowMs);
   }
 
@@ -555,7 +558,7 @@ export class VolumeWriter {
 
   private onHeartbeatReply(nodeId: NodeId, incarnation: string, grant: HeartbeatGrant, nowMs: number): void {
     if (grant.volume !== this.volume || !sameEpoch(grant.epoch, this.epoch)) return;
-    if (this.isDeposing(grant.refusal)) return;
+    if (this.isEnding(grant.refusal)) return;
     if (grant.refusal !== null) {
       // It has lost, or never had, this term's manifest: an idle volume would not notice by its appends.
       const isLacking = grant.refusal.code === 'BEHIND' || grant.refusal.code === 'NO_SEGMENT';
@@ -617,8 +620,9 @@ export class VolumeWriter {
   }
 
   /** Invariant 4. Returns whether the term is over. */
-  private isDeposing(refusal: Refusal | null): boolean {
-    if (refusal?.code !== 'STALE_EPOCH' || refusal.promised === null) return false;
+  private isEnding(refusal: Refusal | null): boolean {
+    if (refusal?.code === 'VOLUME_DROPPED') this.drop();
+    if (refusal?.code !== 'STALE_EPOCH' || refusal.promised === null) return this.state.kind !== 'open';
     if (compareEpochs(refusal.promised, this.epoch) <= 0) return false;
     this.depose(refusal.promised, refusal.message);
     return true;
@@ -627,9 +631,20 @@ export class VolumeWriter {
   private depose(by: Epoch, how: string): void {
     if (this.state.kind !== 'open') return;
     this.state = { kind: 'deposed', by };
-    // Nothing decided in this step goes out any more, except what was durable before.
+    this.endWith({ kind: 'deposed', by, how });
+  }
+
+  /** A storage node says so only on the word of the committed retention value. */
+  private drop(): void {
+    if (this.state.kind !== 'open') return;
+    this.state = { kind: 'dropped' };
+    this.endWith({ kind: 'dropped' });
+  }
+
+  /** Nothing decided in this step goes out any more, except what was durable before. */
+  private endWith(end: Extract<WriterEffect, { kind: 'deposed' | 'dropped' }>): void {
     this.effects = this.effects.filter((effect) => effect.kind === 'durable' || effect.kind === 'log');
-    this.effects.push({ kind: 'deposed', by, how });
+    this.effects.push(end);
   }
 
   private withNode(nodeId: NodeId, action: (node: NodeLink) => void): void {

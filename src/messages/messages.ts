@@ -417,6 +417,19 @@ export interface ScrubReply {
   readonly refusal: Refusal | null;
 }
 
+/** Committed. */
+export interface TellRetentionRequest {
+  readonly clusterId: string;
+  readonly volume: VolumeId;
+  readonly retention: Uint8Array;
+}
+
+export interface TellRetentionReply {
+  /** Of the volume, that this node still keeps. */
+  readonly segments: number;
+  readonly refusal: Refusal | null;
+}
+
 export interface StatusRequest {
   readonly clusterId: string;
 }
@@ -432,7 +445,9 @@ export interface SegmentStatus {
   readonly installedEpoch: Epoch | null;
   readonly quarantined: boolean;
   readonly uncoalescedRecords: number;
+  /** Of the log, and (about) in page form. */
   readonly storedBytes: number;
+  readonly pageBytes: number;
   readonly holderId: string;
   readonly holderUrl: string;
   readonly holderAgeMs: number;
@@ -483,6 +498,7 @@ export interface StorageNodeMethods {
   pullPages: { request: PullPagesRequest; reply: PullPagesReply };
   digestPages: { request: DigestPagesRequest; reply: DigestPagesReply };
   scrub: { request: ScrubRequest; reply: ScrubReply };
+  tellRetention: { request: TellRetentionRequest; reply: TellRetentionReply };
   status: { request: StatusRequest; reply: StatusReply };
 }
 export type StorageNodeMethod = keyof StorageNodeMethods;

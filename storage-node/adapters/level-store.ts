@@ -88,10 +88,15 @@ export class LevelStore implements KvStore {
   /** All that was written so far is in tables, synced, when this returns; the write-ahead log is not needed for it any more. */
   flush(): Promise<void> {
     return this.#run('flushing', async () => {
-      await compactNowhere(this.#db);
+      await compact(this.#db, NOWHERE, NOWHERE);
       // A failed flush is reported by the next write only.
       await this.#db.batch([{ type: 'del', key: PROBE }], { sync: true });
     });
+  }
+
+  /** Gives the space of what was deleted in the range back to the disk. */
+  reclaim({ gte, lt }: Pick<KvRange, 'gte' | 'lt'>): Promise<void> {
+    return this.#run('compacting', () => compact(this.#db, gte, lt));
   }
 
   async sizeBytes(): Promise<number> {
@@ -116,9 +121,9 @@ export class LevelStore implements KvStore {
   }
 }
 
-function compactNowhere(db: Db): Promise<void> {
+function compact(db: Db, start: Uint8Array, end: Uint8Array): Promise<void> {
   const classic = db as unknown as { compactRange(start: Uint8Array, end: Uint8Array): Promise<void> };
-  return classic.compactRange(NOWHERE, NOWHERE);
+  return classic.compactRange(start, end);
 }
 
 export function openError(directory: string, error: unknown): TidemarkError {

@@ -12,15 +12,17 @@ import type { AppendRequest, Refusal } from '../../src/messages/messages.ts';
 import type { NodeContext, Request } from './context.ts';
 import type { DurableOp, NodeReply } from './effects.ts';
 import { configOf, isInstalledAt } from './manifests.ts';
+import { whyDropped } from './drops.ts';
 import { refusal, refuse, stale } from './refusals.ts';
 import type { Segment } from './segment.ts';
 
 export function onAppend(ctx: NodeContext, { to, body }: Request<'append'>): void {
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse({ method: 'append', body }, because, ctx));
   const segment = ctx.segments.get(body.volume, body.pg);
-  if (segment === null) {
+  if (segment === null || segment.isDropped) {
     refuseWith(
-      refusal('NO_SEGMENT', `no segment of ${body.volume}/${body.pg} here; install its manifest first`),
+      whyDropped(ctx, body.volume) ??
+        refusal('NO_SEGMENT', `no segment of ${body.volume}/${body.pg} here; install its manifest first`),
     );
     return;
   }

@@ -12,6 +12,7 @@
  * 3. Rounds form a chain (each names the end of the one before): the store's write-ahead log can lose a batch in its middle without a word, and
  *    recovery.ts goes back to the last unbroken round; `recoalesceThrough` then makes the rounds replace what was left over.
  */
+import { PAGE_SIZE_BYTES } from '../../src/base/limits.ts';
 import type { KvOp } from '../../src/env/env.ts';
 import { TidemarkError, isTidemarkError } from '../../src/base/errors.ts';
 import { type Lsn, NO_LSN, type PageNumber } from '../../src/log/lsn.ts';
@@ -79,6 +80,7 @@ export function* coalesceRound(env: CoalesceEnv, segment: Segment, nowMs: number
   // Leftovers first: a later put of the batch may renew a key.
   const ops = yield* leftovers(segment, [...pages.keys()], fromLsn);
   round.addOps(ops);
+  segment.pageBytes = Math.max(0, segment.pageBytes + addedBytes(ops));
   const highestPage = Math.max(segment.highestPage, ...pages.keys());
   ops.push(
     ...roundOps(env, segment, fromLsn, endLsn, highestPage),
@@ -251,13 +253,14 @@ function roundOps(
   endLsn: Lsn,
   highestPage: number,
 ): KvOp[] {
-  const { keys, vdl, tail, collected, storedBytes } = segment;
+  const { keys, vdl, tail, collected, storedBytes, pageBytes } = segment;
   const forgotten = forgottenRound(env, segment);
   const progress = {
     vdl,
     tail,
     collected,
     storedBytes,
+    pageBytes,
     highestPage,
     roundsFrom: forgotten ?? segment.roundsFrom,
   };
@@ -267,6 +270,11 @@ function roundOps(
   ];
   if (forgotten !== null) ops.push({ type: 'del', key: keys.round(forgotten) });
   return ops;
+}
+
+/** What goes are images, of a page each. */
+function addedBytes(ops: readonly KvOp[]): number {
+  return ops.reduce((sum, op) => sum + (op.type === 'put' ? op.value.length : -PAGE_SIZE_BYTES), 0);
 }
 
 /** The oldest remembered round, when another one is one too many. */

@@ -140,6 +140,7 @@ interface EntryExtent {
   readonly key: Uint8Array;
   readonly firstLsn: Lsn;
   readonly lastLsn: Lsn;
+  readonly sizeBytes: number;
   readonly isImage: boolean;
   /** An image that coalescing will not thin out: only such a one can stand in for what is collected below it. */
   readonly isLasting: boolean;
@@ -169,18 +170,21 @@ function* collectPage(
     if (last === undefined || some.length < env.limits.collectBatch) break;
     range = { ...range, gte: after(last.key) };
   }
-  return unneeded(segment, entries, needs, floor).map((entry) => ({ type: 'del', key: entry.key }));
+  const gone = unneeded(segment, entries, needs, floor);
+  for (const { sizeBytes } of gone) segment.pageBytes = Math.max(0, segment.pageBytes - sizeBytes);
+  return gone.map((entry) => ({ type: 'del', key: entry.key }));
 }
 
 function extentOf(env: CollectEnv, { key, value }: Entries[number]): EntryExtent {
   const { lsn, kind } = parsePageKey(key);
+  const sizeBytes = value.length;
   if (kind !== BUNDLE) {
     const { isRecord, isKept } = env.values.decodeImage(key, value);
-    return { key, firstLsn: lsn, lastLsn: lsn, isImage: true, isLasting: isRecord || isKept };
+    return { key, firstLsn: lsn, lastLsn: lsn, sizeBytes, isImage: true, isLasting: isRecord || isKept };
   }
   const { records } = env.values.decodeBundle(key, value);
   const lastLsn = records[records.length - 1]?.lsn ?? lsn;
-  return { key, firstLsn: lsn, lastLsn, isImage: false, isLasting: false };
+  return { key, firstLsn: lsn, lastLsn, sizeBytes, isImage: false, isLasting: false };
 }
 
 function unneeded(

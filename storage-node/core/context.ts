@@ -124,6 +124,11 @@ export class SegmentTable {
     this.byVolume.set(segment.volume, [...others, segment]);
   }
 
+  /** Of all its PGs; tombstones and bases among them. */
+  knownOf(volume: VolumeId): readonly Segment[] {
+    return this.byVolume.get(volume) ?? [];
+  }
+
   /** In force. */
   ofVolume(volume: VolumeId): readonly Segment[] {
     return (this.byVolume.get(volume) ?? []).filter((segment) => segment.isInForce);

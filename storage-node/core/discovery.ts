@@ -19,7 +19,8 @@ export function* discoverFrom(ctx: NodeContext, peer: NodeId): Program<boolean> 
     if (answer.method !== 'status' || answer.body.refusal !== null) return false;
     for (const { volume, pg, configVersion, isBase } of answer.body.segments) {
       const left = ctx.segments.known(volume, pg)?.left ?? null;
-      if (isBase || (left !== null && left.configVersion >= configVersion)) continue;
+      if (isBase || left?.isDropped === true || (left !== null && left.configVersion >= configVersion))
+        continue;
       if (ctx.segments.get(volume, pg)?.manifest == null && !(yield* adoptFrom(ctx, peer, volume, pg)))
         return false;
     }

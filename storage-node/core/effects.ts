@@ -74,6 +74,8 @@ export type CoreEffect =
     }
   /** The nodes of the cluster and their addresses: peers may be among them that no configuration names. */
   | { readonly kind: 'nodes'; readonly nodes: readonly ClusterNode[] }
+  /** Much was deleted in these ranges: the store is to give the space back. */
+  | { readonly kind: 'reclaim'; readonly ranges: readonly KvRange[] }
   /** Something was read that the store cannot have been given: its files are to be checked soon. */
   | { readonly kind: 'suspect-store' }
   /** The node's data can no longer be trusted at all (or belongs elsewhere): the process stops with this error. */

@@ -7,6 +7,7 @@ import { compareEpochs, sameEpoch } from '../../src/log/epoch.ts';
 import type { HeartbeatGrant, HeartbeatVolume } from '../../src/messages/messages.ts';
 import { decodeRetention } from '../../src/register/codec.ts';
 import type { NodeContext, Request } from './context.ts';
+import { whyDropped } from './drops.ts';
 import type { DurableOp } from './effects.ts';
 import { isInstalledAt } from './manifests.ts';
 import { refusal, stale } from './refusals.ts';
@@ -36,6 +37,8 @@ function onVolume(
     pgs: [],
     refusal: because,
   });
+  const dropped = whyDropped(ctx, volume);
+  if (dropped !== null) return refused(dropped);
   const segments = ctx.segments.ofVolume(volume);
   if (segments.length === 0) return refused(refusal('NO_SEGMENT', `no segment of ${volume} here`));
   const unsure = segments.map((segment) => ctx.whyUnsure(segment)).find((why) => why !== null);

@@ -190,6 +190,7 @@ function* finish(
     tail: throughLsn,
     collected: NO_LSN,
     storedBytes: segment.storedBytes,
+    pageBytes: hydration.copiedBytes,
     highestPage,
     roundsFrom: throughLsn,
   };
@@ -199,6 +200,7 @@ function* finish(
   yield* writeStoreDurably(ops);
   if (segment.hydration !== hydration) return;
   ctx.cache.dropSegment(segment.name);
+  segment.pageBytes = hydration.copiedBytes;
   ctx.persist(segment.rebase(throughLsn, highestPage), []);
   keepBases(ctx);
   ctx.log('info', 'all pages are copied', {

@@ -13,6 +13,7 @@
  * 2. A tombstone is durable before the first entry is deleted.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
 import { compareEpochs, formatEpoch } from '../../src/log/epoch.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import type { Refusal } from '../../src/messages/messages.ts';
@@ -25,9 +26,13 @@ import type { DurableOp } from './effects.ts';
 import { after } from './keys.ts';
 import { compareManifests, configOf, hostsOf, whyNotExtends } from './manifests.ts';
 import { type Program, readRange, writeStore } from './program.ts';
-import { refusal } from './refusals.ts';
-import { Segment } from './segment.ts';
+import { droppedRefusal, refusal } from './refusals.ts';
+import { type Left, Segment } from './segment.ts';
 
+/** For good, as far as its configuration goes. */
+const LEFT = { isBase: false, isDropped: false };
+/** Less is left to the store's own compaction: asking for it costs a flush. */
+const RECLAIM_BYTES = 1 * MIB;
 /** Entries deleted in one step. */
 const REMOVE_BATCH = 64;
 
@@ -66,6 +71,7 @@ export function whyLeft(
   configVersion: number,
 ): Refusal | null {
   const known = ctx.segments.known(volume, pg);
+  if (known?.left?.isDropped === true) return droppedRefusal(volume);
   if (known === null || known.left === null || configVersion > known.left.configVersion) return null;
   const { configVersion: leftBy } = known.left;
   return refusal('STALE_CONFIG', `${known.name} left this node with configuration ${leftBy}`, known.promised);
@@ -156,19 +162,19 @@ export function leaveIfNoHost(ctx: NodeContext, segment: Segment, manifest: Mani
   if (config === null) return false;
   if (isNeededAsBase(ctx, segment)) {
     ctx.log('info', 'a segment has left and stays as a base of clones', { segment: segment.name });
-    ctx.persist(segment.leave({ configVersion: config.configVersion, isBase: true }), []);
+    ctx.persist(segment.leave({ ...LEFT, configVersion: config.configVersion, isBase: true }), []);
   } else {
-    bury(ctx, segment, config.configVersion);
+    bury(ctx, segment, { ...LEFT, configVersion: config.configVersion });
   }
   ctx.releaseHeld();
   return true;
 }
 
 /** Nothing of the segment is needed here: a tombstone takes its place, behind which its data is deleted. */
-export function bury(ctx: NodeContext, segment: Segment, configVersion: number): void {
+export function bury(ctx: NodeContext, segment: Segment, left: Left): void {
+  const { configVersion } = left;
   ctx.log('info', 'a segment has left and is deleted', { segment: segment.name, configVersion });
   const tombstone = new Segment(segment.volume, segment.pg, ctx.crc32, ctx.limits);
-  const left = { configVersion, isBase: false };
   tombstone.promised = segment.promised;
   tombstone.watermark = segment.watermark;
   tombstone.remains = segment;
@@ -192,18 +198,22 @@ export function isRemovalDue(segment: Segment): boolean {
 export function* removeData(ctx: NodeContext, tombstone: Segment): Program<void> {
   tombstone.isRemoved = true;
   tombstone.remains = null;
-  for (const range of tombstone.keys.all()) {
+  let bytes = 0;
+  const ranges = tombstone.keys.all();
+  for (const range of ranges) {
     let rest = range;
     for (;;) {
       const entries = yield* readRange({ ...rest, limit: REMOVE_BATCH });
       if (ctx.segments.known(tombstone.volume, tombstone.pg) !== tombstone || tombstone.left === null) return;
       yield* writeStore(entries.map(({ key }) => ({ type: 'del', key })));
+      for (const { value } of entries) bytes += value.length;
       const last = entries[entries.length - 1];
       if (last === undefined || entries.length < REMOVE_BATCH) break;
       rest = { ...rest, gte: after(last.key) };
     }
   }
-  ctx.log('info', 'the data of a segment that has left is deleted', { segment: tombstone.name });
+  if (bytes >= RECLAIM_BYTES) ctx.emit({ kind: 'reclaim', ranges });
+  ctx.log('info', 'the data of a segment that has left is deleted', { segment: tombstone.name, bytes });
 }
 
 /** Bases that clones here need and lack are made, those that nobody needs any more are buried. */
@@ -213,14 +223,17 @@ export function keepBases(ctx: NodeContext): void {
     const known = ctx.segments.known(volume, pg);
     if (known?.isInForce === true || (known?.left?.isBase === true && known.pagesThrough >= throughLsn))
       continue;
+    // A clone that stands on it then was dropped too, and this node is yet to hear of it.
+    if (known?.left?.isDropped === true) continue;
     if (known !== null && !known.isHydrated) continue;
     const base = known?.left?.isBase === true ? known : addSegment(ctx, volume, pg);
-    const ops = base.leave({ configVersion: known?.left?.configVersion ?? 0, isBase: true });
+    const ops = base.leave({ ...LEFT, configVersion: known?.left?.configVersion ?? 0, isBase: true });
     ctx.persist([...ops, ...base.hydrate(freshHydrationId(ctx))], []);
     ctx.log('info', 'a base of clones is copied', { segment: base.name, throughLsn });
   }
   for (const segment of [...ctx.segments.all()]) {
     const { left } = segment;
-    if (left?.isBase === true && !needed.has(segment.name)) bury(ctx, segment, left.configVersion);
+    if (left?.isBase === true && !needed.has(segment.name))
+      bury(ctx, segment, { ...LEFT, configVersion: left.configVersion });
   }
 }

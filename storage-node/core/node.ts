@@ -29,6 +29,7 @@ import type {
   NodeRequest,
   ReplyTo,
 } from './effects.ts';
+import { onTellRetention } from './drops.ts';
 import { onDigestPages } from './digests.ts';
 import { discoverFrom } from './discovery.ts';
 import { Doubt } from './doubt.ts';
@@ -310,6 +311,9 @@ export class StorageNodeCore implements NodeContext {
         return;
       case 'scrub':
         onScrub(this, { to, body: request.body });
+        return;
+      case 'tellRetention':
+        onTellRetention(this, { to, body: request.body });
         return;
       case 'status':
         this.reply(to, { method: 'status', body: statusOf(this) });

@@ -33,7 +33,7 @@ import { Leases } from './leases.ts';
 import { clampToRuns, compareManifests, provenBy } from './manifests.ts';
 import { type Program, readRange, writeStore } from './program.ts';
 import type { Registers } from './registers.ts';
-import type { InstalledManifest, Segment } from './segment.ts';
+import { type InstalledManifest, leftOf, type Segment } from './segment.ts';
 import { addSegment } from './membership.ts';
 import { type Progress, decodeEpoch, decodeLsns, decodeText } from './values.ts';
 
@@ -205,8 +205,8 @@ function loadGuards(segment: Segment, guards: SegmentGuards): boolean {
   const installed = read(guards.installed, decodeEpoch) ?? NO_EPOCH;
   const held = segment.installedEpoch ?? NO_EPOCH;
   segment.promised = [promise, installed, held].reduce((a, b) => (compareEpochs(a, b) >= 0 ? a : b));
-  const [configVersion, isBase] = read(guards.left, decodeLsns) ?? [];
-  if (configVersion !== undefined) segment.left = { configVersion, isBase: isBase === 1 };
+  const [configVersion, flags] = read(guards.left, decodeLsns) ?? [];
+  if (configVersion !== undefined) segment.left = leftOf(configVersion, flags);
   const [watermark, vdl, tail] = read(guards.marks, decodeLsns) ?? [];
   segment.watermark = watermark ?? NO_LSN;
   // A VDL of runs that are not known here would turn ghosts of earlier ones into durable records.
@@ -303,6 +303,7 @@ function* loadProgress(ctx: NodeContext, segment: Segment, isManifestLost: boole
     if (!isManifestLost) segment.learnVdl(progress.vdl, progress.tail);
     segment.collected = Math.min(progress.collected, Math.max(0, segment.floor - 1)) as Lsn;
     segment.storedBytes = progress.storedBytes;
+    segment.pageBytes = progress.pageBytes;
   }
   segment.highestPage = progress?.highestPage ?? (lastLsn === NO_LSN ? 0 : LAST_PAGE);
   if (segment.manifest !== null) {

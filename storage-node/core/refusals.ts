@@ -2,7 +2,7 @@
 import { assertNever } from '../../src/base/assert.ts';
 import { type ErrorCode, isTidemarkError } from '../../src/base/errors.ts';
 import { type Epoch, formatEpoch } from '../../src/log/epoch.ts';
-import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
+import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
 import type { Refusal, ScrubReply } from '../../src/messages/messages.ts';
 import type { NodeReply, NodeRequest } from './effects.ts';
 
@@ -34,6 +34,11 @@ export function stale(segment: { readonly name: string; readonly promised: Epoch
     `${segment.name} has promised epoch ${formatEpoch(segment.promised)}`,
     segment.promised,
   );
+}
+
+/** Nothing of the volume is taken or promised any more. */
+export function droppedRefusal(volume: VolumeId): Refusal {
+  return refusal('VOLUME_DROPPED', `volume ${volume} was dropped`);
 }
 
 /** What the network or the disk caused; anything else is a bug and goes on up. */
@@ -164,6 +169,8 @@ export function refuse(request: NodeRequest, because: Refusal, self: Refuser): N
       return { method, body: { digest: 0, refusal: because } };
     case 'scrub':
       return { method, body: { ...NO_SCRUB, refusal: because } };
+    case 'tellRetention':
+      return { method, body: { segments: 0, refusal: because } };
     case 'status':
       return {
         method,

@@ -67,6 +67,15 @@ export interface Left {
   readonly configVersion: number;
   /** Kept, read-only, for what clones on this node see of it. */
   readonly isBase: boolean;
+  /** Its volume was dropped: nothing of it ever comes here again, under whatever configuration. */
+  readonly isDropped: boolean;
+}
+
+/** In the guard, beside the configuration. */
+const LEFT_FLAGS = { base: 1, dropped: 2 };
+
+export function leftOf(configVersion: number, flags: number | undefined): Left {
+  return { configVersion, isBase: flags === LEFT_FLAGS.base, isDropped: flags === LEFT_FLAGS.dropped };
 }
 
 export interface GossipState {
@@ -135,7 +144,10 @@ export class Segment {
   /** Page entries above baseLsn up to here are left over from rounds behind a lost one: each page's are replaced when it is coalesced. */
   recoalesceThrough: Lsn = NO_LSN;
   highestPage = 0;
+  /** Of the log. */
   storedBytes = 0;
+  /** In page form, about. */
+  pageBytes = 0;
   /** When the oldest record of the backlog came, for pacing; null without a backlog. */
   backlogSinceMs: number | null = null;
   isCoalescing = false;
@@ -190,6 +202,10 @@ export class Segment {
   /** It takes part in its PG: not a tombstone, not a mere base of clones. */
   get isInForce(): boolean {
     return this.left === null;
+  }
+  /** Its volume was dropped, as this node has been told. */
+  get isDropped(): boolean {
+    return this.retention?.dropped === true || this.left?.isDropped === true;
   }
   /** Of the PG's members, as installed here; 0 without a manifest. */
   get configVersion(): number {
@@ -287,9 +303,13 @@ export class Segment {
     return ops;
   }
 
-  /** A committed retention value. Of two with one floor either will do: no pin below a committed floor can be new. */
+  /**
+   * A committed retention value. Of two with one floor either will do: no pin below a committed floor can be new. One that says dropped is
+   * the last word but for pins that go.
+   */
   learnRetention(value: RetentionValue, bytes: Uint8Array): DurableOp[] {
     if (this.retention !== null && value.floor < this.retention.floor) return [];
+    if (this.retention?.dropped === true && !value.dropped) return [];
     if (this.retentionBytes !== null && sameBytes(this.retentionBytes, bytes)) return [];
     this.retention = value;
     this.retentionBytes = bytes;
@@ -379,7 +399,9 @@ export class Segment {
   /** This node does not belong to the PG by a committed configuration. What was promised and acknowledged stays: late messages must not find a blank page. */
   leave(left: Left): DurableOp[] {
     this.left = left;
-    return [this.guard('left', encodeLsns(left.configVersion as Lsn, (left.isBase ? 1 : 0) as Lsn))];
+    const { configVersion, isBase, isDropped } = left;
+    const flags = (isBase ? LEFT_FLAGS.base : 0) + (isDropped ? LEFT_FLAGS.dropped : 0);
+    return [this.guard('left', encodeLsns(configVersion as Lsn, flags as Lsn))];
   }
 
   /** What it knew of itself as a member is over with that. */

@@ -36,6 +36,7 @@ function segmentStatus(ctx: NodeContext, segment: Segment): SegmentStatus {
     quarantined: segment.isQuarantined,
     uncoalescedRecords: segment.held.recordCount,
     storedBytes: segment.storedBytes,
+    pageBytes: segment.pageBytes,
     holderId: holder?.computeId ?? '',
     holderUrl: holder?.computeUrl ?? '',
     holderAgeMs: holder === null ? 0 : Math.round(ctx.now.monotonicMs - holder.atMs),

@@ -14,6 +14,7 @@ import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import type { ManifestValue } from '../../src/register/values.ts';
 import { whyWrongConfig } from './append.ts';
 import type { NodeContext, Request } from './context.ts';
+import { whyDropped } from './drops.ts';
 import type { DurableOp } from './effects.ts';
 import { compareManifests, configOf, hostsOf, whyNotExtends } from './manifests.ts';
 import { installManifest, leaveIfNoHost, openSegment, whyLeft } from './membership.ts';
@@ -26,7 +27,7 @@ export function onFence(ctx: NodeContext, { to, body }: Request<'fence'>): void 
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse({ method: 'fence', body }, because, ctx));
   const { volume, pg, configVersion } = body;
   const known = ctx.segments.known(volume, pg);
-  const unsure = ctx.whyUnsure(known);
+  const unsure = ctx.whyUnsure(known) ?? whyDropped(ctx, volume);
   if (unsure !== null) {
     refuseWith(unsure);
     return;
@@ -118,7 +119,7 @@ export function onInstall(ctx: NodeContext, { to, body }: Request<'install'>): v
   const request = { method: 'install', body } as const;
   const refuseWith = (because: Refusal) => ctx.reply(to, refuse(request, because, ctx));
   const known = ctx.segments.known(body.volume, body.pg);
-  const unsure = ctx.whyUnsure(known);
+  const unsure = ctx.whyUnsure(known) ?? whyDropped(ctx, body.volume);
   if (unsure !== null) {
     refuseWith(unsure);
     return;

@@ -48,6 +48,8 @@ export interface Progress {
   /** History below the floor is collected up to here. */
   readonly collected: Lsn;
   readonly storedBytes: number;
+  /** About so many bytes are in page form. */
+  readonly pageBytes: number;
   /** No page above it has entries in the store. */
   readonly highestPage: number;
   /** Where the oldest remembered coalescing round began: the chain of rounds is unbroken only if it starts there. */
@@ -141,8 +143,8 @@ export class ValueCodec {
   }
 
   encodeProgress(key: Uint8Array, progress: Progress): Uint8Array {
-    const { vdl, tail, collected, storedBytes, highestPage, roundsFrom } = progress;
-    const fields = [vdl, tail, collected, storedBytes, highestPage, roundsFrom];
+    const { vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes } = progress;
+    const fields = [vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes];
     return sealEnvelope(PROGRESS_FORMAT, fields, this.boundTo(key));
   }
 
@@ -156,6 +158,7 @@ export class ValueCodec {
       storedBytes: at(3),
       highestPage: at(4),
       roundsFrom: at(5) as Lsn,
+      pageBytes: at(6),
     };
   }
 

@@ -3,7 +3,7 @@
  * The process gives it real ones (start.ts), the simulator others: what lies between them is the same code.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
-import type { Clock, Crc32, KvStore, Timers } from '../../src/env/env.ts';
+import type { Clock, Crc32, KvRange, KvStore, Timers } from '../../src/env/env.ts';
 import { Journal } from '../adapters/journal.ts';
 import type { JournalDisk } from '../adapters/journal-disk.ts';
 import type { NodeRecovery } from '../core/effects.ts';
@@ -17,6 +17,8 @@ import { StoreWriter } from './store-writer.ts';
 export interface FlushableStore extends KvStore {
   /** All that was written so far is durable when this returns, whatever becomes of the store's own log. */
   flush(): Promise<void>;
+  /** Gives the space of what was deleted in the range back. */
+  reclaim(range: Pick<KvRange, 'gte' | 'lt'>): Promise<void>;
 }
 
 export interface NodeParts {
@@ -84,6 +86,7 @@ export async function assembleNode(parts: NodeParts): Promise<AssembledNode> {
     store,
     storeWriter,
     flushStore,
+    reclaim: (range) => store.reclaim(range),
     gauges: parts.gauges,
     peer: parts.peer,
     learnNodes: parts.learnNodes ?? (() => undefined),

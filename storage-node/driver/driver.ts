@@ -15,7 +15,7 @@ import type { OutgoingReply, RequestId, ServerHandlers } from '../../src/adapter
 import { assertNever } from '../../src/base/assert.ts';
 import { type ErrorCode, TidemarkError } from '../../src/base/errors.ts';
 import { MIB } from '../../src/base/limits.ts';
-import type { Clock, KvOp, KvStore, Now, Timer, Timers } from '../../src/env/env.ts';
+import type { Clock, KvOp, KvRange, KvStore, Now, Timer, Timers } from '../../src/env/env.ts';
 import type { StorageNodeClient } from '../../src/env/transport.ts';
 import { NO_LSN, type NodeId } from '../../src/log/lsn.ts';
 import type { AppendRequest } from '../../src/messages/messages.ts';
@@ -79,6 +79,8 @@ export interface DriverOptions {
   readonly storeWriter: StoreWriter;
   /** All that was given to the store's writer so far is durable in the store when this returns. */
   readonly flushStore: () => Promise<void>;
+  /** Gives the space of what was deleted in the range back. */
+  readonly reclaim: (range: KvRange) => Promise<void>;
   readonly gauges: Pick<Gauges, 'diskBytes' | 'memoryBytes' | 'diskRoom' | 'noteWritten'>;
   readonly peer: (nodeId: NodeId) => StorageNodeClient | null;
   /** Where the nodes of the cluster are, as its register says. */
@@ -204,6 +206,9 @@ export class StorageNodeDriver implements ServerHandlers {
       case 'nodes':
         this.#options.learnNodes(effect.nodes);
         return;
+      case 'reclaim':
+        this.#options.storeWriter.whenWritten(() => void this.#reclaim(effect.ranges));
+        return;
       case 'suspect-store':
         this.#options.tables.checkSoon();
         return;
@@ -246,6 +251,17 @@ export class StorageNodeDriver implements ServerHandlers {
       this.#post({ kind: 'written', token });
     } catch (error) {
       this.fail(error as Error);
+    }
+  }
+
+  async #reclaim(ranges: readonly KvRange[]): Promise<void> {
+    try {
+      for (const range of ranges) {
+        if (this.#isStopped) return;
+        await this.#options.reclaim(range);
+      }
+    } catch (error) {
+      this.failStore(error as Error);
     }
   }
 

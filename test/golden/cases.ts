@@ -319,6 +319,7 @@ function storeValueCases(): GoldenCase[] {
     tail: toLsn(LSN + 1),
     collected: toLsn(LSN - 1_000),
     storedBytes: 123_456_789,
+    pageBytes: 987_654_321,
     highestPage: 80_000,
     roundsFrom: toLsn(LSN - 500),
   };

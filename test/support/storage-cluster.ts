@@ -343,6 +343,7 @@ export class StorageCluster {
           fields: effect.fields ?? {},
         });
         return;
+      case 'reclaim':
       case 'nodes':
         return;
       case 'fatal':

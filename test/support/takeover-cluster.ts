@@ -314,6 +314,7 @@ export class SimCluster {
           `${this.#nowMs.toFixed(1)} ${node.nodeId} ${effect.level} ${effect.message} ${JSON.stringify(effect.fields)}`,
         );
         return;
+      case 'reclaim':
       case 'nodes':
         return;
       case 'fatal':

@@ -364,6 +364,8 @@ export class WriterNet {
       case 'deposed':
         this.deposed = effect.by;
         return;
+      case 'dropped':
+        return;
       case 'durable':
       case 'log':
         return;

@@ -38,6 +38,7 @@ export const WIRE_METHODS: Readonly<
   pullPages: { name: 'PullPages', isStream: false },
   digestPages: { name: 'DigestPages', isStream: false },
   scrub: { name: 'Scrub', isStream: false },
+  tellRetention: { name: 'TellRetention', isStream: false },
   status: { name: 'Status', isStream: false },
 };
 export const STORAGE_NODE_METHODS = Object.keys(WIRE_METHODS) as readonly StorageNodeMethod[];

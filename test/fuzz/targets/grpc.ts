@@ -95,7 +95,7 @@ async function startNode() {
 }
 
 function flushable(store: KvStore): FlushableStore {
-  return Object.assign(store, { flush: async () => {} });
+  return Object.assign(store, { flush: async () => {}, reclaim: async () => {} });
 }
 
 function connect(address: string): Client {

@@ -252,6 +252,9 @@ export class SimKv implements FlushableStore {
     });
   }
 
+  /** These files have no space to give back. */
+  async reclaim(): Promise<void> {}
+
   async close(): Promise<void> {}
 
   #synced(): void {

@@ -298,6 +298,19 @@ describe('a higher epoch', () => {
     }
   });
 
+  it('ends when one storage node says that the volume was dropped: that was committed before anybody was told', () => {
+    const net = new WriterNet();
+    net.upAll();
+    net.commit(1);
+    net.node(a).refusal = refusalOf('VOLUME_DROPPED', null);
+    net.deliverAll([a, b, c, d, e, f]);
+    expect(net.effects.filter(({ kind }) => kind === 'dropped').length).toBe(1);
+    expect(net.writer.isWritable).toBe(false);
+    expect(() => net.submit(1)).toThrow(expect.objectContaining({ code: 'VOLUME_DROPPED' }));
+    expect(net.writer.vdl).toBe(HEAD_FIRST - 1);
+    expect(net.writer.heartbeatFor(b, false, new Uint8Array())).toBeNull();
+  });
+
   it('is not proven by a refusal that names none, or one at or below ours', () => {
     const net = new WriterNet();
     net.upAll();

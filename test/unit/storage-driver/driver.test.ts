@@ -135,6 +135,7 @@ async function rig(
     store,
     storeWriter,
     flushStore: () => storeWriter.written(),
+    reclaim: async () => {},
     gauges,
     peer: (nodeId) => (nodeId === peer.nodeId ? peer : null),
     learnNodes: () => undefined,
