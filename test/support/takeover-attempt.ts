@@ -50,7 +50,8 @@ export interface AttemptOptions {
   readonly diesAfterMs?: number;
 }
 
-function startAttempt(
+/** Starts an attempt; `onOutcome` hears how it ends, unless its process dies before. */
+export function startAttempt(
   sim: SimCluster,
   options: AttemptOptions,
   onOutcome: (outcome: TakeOverOutcome) => void,

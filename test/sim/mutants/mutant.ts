@@ -23,12 +23,21 @@ export type SeedBias = Pick<SeedOptions, 'weights' | 'faultCount' | 'scenario'>;
  * - cluster: whole clusters in the simulator (test/sim).
  * - pages: storage cores under random timelines, with backtracks, pins and collection (arenas/pages.ts).
  * - members: storage cores while a PG's members change (arenas/members.ts).
+ * - take-over: storage cores and take-overs over a bad network (arenas/take-over.ts).
  * - engine: the SQL engine against plain SQLite, over a volume that hardens late (arenas/engine.ts).
  * - output: what a program gives out, and when (arenas/output.ts).
  * - memory: storage nodes whose disks go back in time (arenas/memory.ts).
  * - codec: bytes of records and values, moved and flipped (arenas/codec.ts).
  */
-export type ArenaName = 'cluster' | 'pages' | 'members' | 'engine' | 'output' | 'memory' | 'codec';
+export type ArenaName =
+  | 'cluster'
+  | 'pages'
+  | 'members'
+  | 'take-over'
+  | 'engine'
+  | 'output'
+  | 'memory'
+  | 'codec';
 
 export interface Mutant {
   readonly name: string;

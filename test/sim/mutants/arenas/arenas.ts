@@ -8,6 +8,8 @@ export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unk
       return (await import('./pages.ts')).pages;
     case 'members':
       return (await import('./members.ts')).members;
+    case 'take-over':
+      return (await import('./take-over.ts')).takeOver;
     case 'engine':
       return (await import('./engine.ts')).engine;
     case 'output':

@@ -1,6 +1,6 @@
 /** Taking over: fence, compute, re-replicate, commit, install (design section 6). */
 import type { Mutant } from '../mutant.ts';
-import { FAILOVERS, GROWTH, LAGGING_FAILOVERS, RESTARTS, ZOMBIES } from './biases.ts';
+import { FAILOVERS, GROWTH, RESTARTS, ZOMBIES } from './biases.ts';
 
 const COMPUTE = 'compute-node/volume/take-over-compute.ts';
 const FENCE = 'compute-node/volume/take-over-fence.ts';
@@ -60,16 +60,14 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'recovery-tears-mtr',
     rule: 'A recovered volume ends at a CPL.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [{ file: COMPUTE, find: 'if (record.isCpl) vdl = record.lsn;', replace: 'vdl = record.lsn;' }],
   },
   {
     name: 'recovery-takes-maximum-instead-of-chain',
     rule: 'Recovery follows the chain without gaps; the highest LSN found proves nothing.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: COMPUTE,
@@ -83,8 +81,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'recovery-by-fourth-highest-scl',
     rule: 'Recovery takes the union of the inventories, not the fourth-highest SCL.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: COMPUTE,
@@ -98,8 +95,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'recovery-does-not-mask-by-runs',
     rule: 'The union of inventories is masked by the manifest’s runs: a ghost does not exist. (The gap of LAL between runs keeps ghosts out of it, too.)',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: MANIFEST,
@@ -117,8 +113,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'recovery-with-two-inventories',
     rule: 'At least three intact inventories: only three of six meet every write quorum.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: COMPUTE,
@@ -136,8 +131,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'recovery-before-fence',
     rule: 'A promise stops the older writer at once: nothing is added to an inventory that was reported.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: APPEND,
@@ -191,16 +185,9 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'gossip-admitted-before-install',
     rule: 'Between promise and install nothing is admitted by gossip, and nothing told to the older writer, whose term is over.',
     section: '6',
-    arena: 'cluster',
-    hint: ZOMBIES,
+    arena: 'take-over',
     edits: [
       ...OLD_EPOCH_TOLD_IN_HEARTBEATS,
-      {
-        file: 'compute-node/volume/writer.ts',
-        find: 'if (compareEpochs(refusal.promised, this.epoch) <= 0) return false;',
-        replace: 'return false;',
-      },
-
       { file: GOSSIP, find: 'if (segment.isInTerm) {', replace: 'if (true) {' },
     ],
   },
@@ -208,8 +195,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'cut-admitted-in-append',
     rule: 'An LSN in no run is never admitted: an append of an older epoch changes nothing.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       ...LAX_ADMISSION,
       { file: APPEND, find: 'if (order < 0) return stale(segment);', replace: '' },
@@ -271,8 +257,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'lsn-reused',
     rule: 'A new run opens past every LSN the old writer could have used; a record of another birth epoch does not exist.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: MANIFEST,
@@ -295,8 +280,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'birth-epoch-unchecked',
     rule: 'A record whose birth epoch is not its run’s is a ghost, although its LSN lies in a run (here the LSNs that a run may use overlap by one).',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: MANIFEST,
@@ -319,8 +303,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'birth-epoch-refused-as-authority',
     rule: 'A record’s birth epoch is checked against its run only: recovery carries old records to nodes of a new epoch.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: APPEND,
@@ -334,8 +317,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'first-lsn-used-twice',
     rule: 'No LSN is ever given out twice: a run in which nothing was found is closed, not opened again at its first LSN.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: MANIFEST,
@@ -374,8 +356,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'cut-installed-before-commit',
     rule: 'Nothing is cut before the manifest that cuts it is committed.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: TAKE_OVER,
@@ -403,8 +384,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'no-re-replication',
     rule: 'What fewer than four segments hold is re-replicated before the manifest is committed.',
     section: '6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: REPLICATE,
@@ -417,8 +397,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'installed-newer-manifest-ignored',
     rule: 'A candidate told of a newer installed manifest than the register showed adopts it.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: FENCE,
@@ -436,8 +415,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'opened-with-three-installs',
     rule: 'The volume opens only when four segments of every PG have installed the manifest.',
     section: '4, 6',
-    arena: 'cluster',
-    hint: LAGGING_FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: 'compute-node/volume/take-over-install.ts',
@@ -478,8 +456,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'watermarks-not-clamped',
     rule: 'Installing a manifest clamps watermarks to what is admitted, or a quarantine of cut records never ends.',
     section: '5',
-    arena: 'cluster',
-    hint: RESTARTS,
+    arena: 'take-over',
     edits: [
       {
         file: SEGMENT,
@@ -497,8 +474,7 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     name: 'durable-cut-accepted',
     rule: 'A segment refuses a manifest that cuts what it knows to be durable or has in page form, and one that rewrites history.',
     section: '6',
-    arena: 'cluster',
-    hint: FAILOVERS,
+    arena: 'take-over',
     edits: [
       {
         file: MANIFESTS,
