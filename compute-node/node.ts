@@ -9,7 +9,9 @@ import type { Logger } from '../src/adapters/logger.ts';
 import { nodeRandom } from '../src/adapters/random.ts';
 import { nodeTimers } from '../src/adapters/timers.ts';
 import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
+import { MIB } from '../src/base/limits.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
+import type { Timer } from '../src/env/env.ts';
 import type { NodeId } from '../src/log/lsn.ts';
 import type { ClusterNode } from '../src/register/values.ts';
 import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
@@ -20,12 +22,13 @@ import type { MembersAccess } from './driver/segment-mover.ts';
 import { StorageLinks } from './driver/storage-links.ts';
 import { takeOverVolume } from './driver/take-over.ts';
 import { surveyVolume } from './driver/take-over-survey.ts';
-import type { EngineLimits, EngineStatus } from './engine/api.ts';
+import type { Engine, EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
 import { localMembers, remoteMembers } from './members-access.ts';
 import { NodeOperations } from './node-operations.ts';
 import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
-import type { OpenVolumeStatus } from './volume/open-volume.ts';
+import type { OpenVolume, OpenVolumeStatus } from './volume/open-volume.ts';
+import { READONLY_REASON } from './timelines/past-log.ts';
 import { TimelinesOnNode } from './timelines/timelines.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
 
@@ -66,6 +69,9 @@ export interface ComputeNodeStatus {
   }[];
 }
 
+/** Moments are many and looked at briefly. */
+const PAST_PAGE_CACHE_BYTES = 64 * MIB;
+const IDLE_PASTS_INTERVAL_MS = 30_000;
 const STATUS_TIMEOUT_MS = 1_500;
 const SURVEY_TIMEOUT_MS = 5_000;
 
@@ -80,6 +86,7 @@ export class ComputeNode {
   /** Lists, adds, empties and replaces storage nodes. */
   readonly operations: NodeOperations;
   readonly timelines: TimelinesOnNode;
+  readonly #idleTimer: Timer;
 
   /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
   static async open(options: ComputeNodeOptions): Promise<ComputeNode> {
@@ -119,6 +126,7 @@ export class ComputeNode {
       maxOpenVolumes: options.maxOpenVolumes,
       logger: options.logger,
     });
+    this.#idleTimer = nodeTimers.every(IDLE_PASTS_INTERVAL_MS, () => this.#registry.closeIdlePasts());
     nodes.onConnected((client) => this.#links.connect(client));
     directory.view.onChange(({ cluster }) => nodes.update(cluster.nodes));
     this.operations = new NodeOperations({
@@ -141,6 +149,9 @@ export class ComputeNode {
       lookup: (name) => this.#lookup(name),
       openHere: (name) => this.#registry.peek(name),
       volume: (name) => this.volume(name),
+      links: this.#links,
+      holdPast: (key, open) => this.#registry.holdPast(key, open),
+      openPastEngine: (log, onEnded) => this.#openPastEngine(log, onEnded),
       holder: async (named) => (await this.#survey(named)).holder,
     });
   }
@@ -239,6 +250,8 @@ export class ComputeNode {
 
   /** Hardens what was handed over (bounded), gives leases back, disconnects. */
   async close(): Promise<void> {
+    this.#idleTimer.cancel();
+    this.timelines.close();
     await this.#registry.close();
     this.#links.close();
     this.#directory.close();
@@ -281,6 +294,13 @@ export class ComputeNode {
       await log.close();
       throw error;
     }
+  }
+
+  #openPastEngine(volume: OpenVolume, onEnded: (reason: Error) => void): Promise<Engine> {
+    const { engineLimits, workerUrl } = this.#options;
+    const pageCacheBytes = Math.min(engineLimits.pageCacheBytes, PAST_PAGE_CACHE_BYTES);
+    const limits = { ...engineLimits, pageCacheBytes };
+    return openEngine({ volume, workerUrl, limits, onEnded, readonlyReason: READONLY_REASON });
   }
 
   async #lookup(name: string): Promise<NamedVolume> {

@@ -14,6 +14,7 @@ import { ComputeNode } from './node.ts';
 import { DEFAULT_SESSION_LIMITS } from './session/limits.ts';
 import { nodeScheduler } from './session/scheduler.ts';
 import { Sessions } from './session/sessions.ts';
+import { sessionsOf } from './timelines/sessions.ts';
 
 export interface ComputeNodeConfig {
   readonly computeId: string;
@@ -84,10 +85,7 @@ export async function startComputeNode(config: ComputeNodeConfig): Promise<Runni
     host: config.host,
     port: config.port,
     sessions,
-    resolveVolume: async (name) => {
-      const { engine } = await opened().volume(name);
-      return { name, connect: () => engine.connect({ readonly: false }) };
-    },
+    resolveVolume: async (name) => sessionsOf(opened(), name),
     admin: (request, response) =>
       adminHandler(opened(), {
         computeId: config.computeId,

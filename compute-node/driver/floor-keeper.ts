@@ -1,13 +1,21 @@
 /**
  * Raises a volume's retention floor as the history window moves on (design section 7): a compare-and-set on the retention register,
  * ordered there with pins, then told to the storage nodes with the heartbeats until each has answered one that carried it.
+ *
+ * Where the window begins is known from the VDLs that this writer has seen; of the time before its term the storage nodes are asked.
+ *
+ * Invariants
+ * 1. The floor is never above the window's start, nor above a read point that somebody here still reads at.
+ * 2. A new writer raises no floor for READER_EXPIRY_MS: by then whoever reads has told it so.
  */
 import { isTidemarkError } from '../../src/base/errors.ts';
+import type { Now } from '../../src/env/env.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
 import type { Lsn, NodeId } from '../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../src/register/codec.ts';
 import { placeOf, type RegisterPlace } from '../../src/register/place.ts';
 import type { NameValue, RetentionValue } from '../../src/register/values.ts';
+import { LiveReadPoints } from '../volume/live-read-points.ts';
 import { FloorWindow } from '../volume/writer-floor.ts';
 import type { Registers } from './registers.ts';
 
@@ -15,6 +23,9 @@ import type { Registers } from './registers.ts';
 const MIN_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 60_000;
 const PAUSES_PER_WINDOW = 10;
+/** Who reads tells so more often than that. A window that is shorter lasts no longer for that. */
+export const READER_EXPIRY_MS = 30_000;
+const MICROS_PER_MS = 1_000;
 
 const NOTHING_NEW = new Uint8Array(0);
 
@@ -23,6 +34,9 @@ export class FloorKeeper {
   readonly #name: NameValue;
   readonly #logger: Logger;
   readonly #window: FloorWindow;
+  readonly #openedAtMs: number;
+  readonly #readers = new LiveReadPoints();
+  readonly #newestAt: (micros: number) => Promise<Lsn>;
   #place: RegisterPlace;
   readonly #onCommitted: (bytes: Uint8Array) => void;
   #retention: RetentionValue;
@@ -31,7 +45,6 @@ export class FloorKeeper {
   #told = new Set<NodeId>();
   /** Sequence of the first heartbeat that carried it to the node. */
   #tellingSince = new Map<NodeId, number>();
-  #lowestReadPoint: Lsn | null = null;
   #dueAtMs: number;
   #isRaising = false;
 
@@ -43,6 +56,8 @@ export class FloorKeeper {
     readonly openedAtLsn: Lsn;
     readonly nowMs: number;
     readonly logger: Logger;
+    /** What the volume showed at a time before the opening. */
+    readonly newestAt: (micros: number) => Promise<Lsn>;
     readonly onCommitted: (bytes: Uint8Array) => void;
   }) {
     this.#registers = options.registers;
@@ -50,7 +65,9 @@ export class FloorKeeper {
     this.#place = placeOf(options.name);
     this.#retention = options.retention;
     this.#logger = options.logger;
+    this.#openedAtMs = options.nowMs;
     this.#window = new FloorWindow(options.openedAtLsn, options.nowMs);
+    this.#newestAt = options.newestAt;
     this.#onCommitted = options.onCommitted;
     this.#dueAtMs = options.nowMs + this.#pauseMs();
   }
@@ -68,8 +85,14 @@ export class FloorKeeper {
     this.#window.onDurable(vdl, nowMs, this.#retention.windowMs);
   }
 
+  /** Of the engine. */
   reportReadPoint(lowest: Lsn): void {
-    this.#lowestReadPoint = lowest;
+    this.#readers.report(lowest);
+  }
+
+  /** Of a reader beside it. */
+  holdReadPoint(holder: string, lsn: Lsn, untilMs: number): void {
+    this.#readers.hold(holder, lsn, untilMs);
   }
 
   /** What the heartbeat `sequence` to a node carries. */
@@ -85,20 +108,28 @@ export class FloorKeeper {
   }
 
   /** Raises the floor when it is time and there is something to raise. */
-  async tick(nowMs: number): Promise<void> {
+  async tick(now: Now): Promise<void> {
+    const nowMs = now.monotonicMs;
     if (this.#isRaising || nowMs < this.#dueAtMs) return;
     this.#dueAtMs = nowMs + this.#pauseMs();
-    const wanted = this.#window.floorAt(nowMs, this.#retention.windowMs, this.#lowestReadPoint);
-    if (wanted === null || wanted <= this.#retention.floor) return;
+    const { windowMs } = this.#retention;
+    if (nowMs - this.#openedAtMs < Math.min(READER_EXPIRY_MS, windowMs)) return;
     this.#isRaising = true;
     try {
-      await this.#raise(nowMs);
+      if (!this.#window.covers(nowMs - windowMs)) await this.#learnStart(now, windowMs);
+      const wanted = this.#window.floorAt(nowMs, windowMs, this.#readers.lowest(nowMs));
+      if (wanted !== null && wanted > this.#retention.floor) await this.#raise(nowMs);
     } catch (error) {
       if (!isTidemarkError(error)) throw error;
       this.#logger.log('warn', 'the retention floor could not be raised; tried again later', { error });
     } finally {
       this.#isRaising = false;
     }
+  }
+
+  async #learnStart({ monotonicMs, wallMicros }: Now, windowMs: number): Promise<void> {
+    const lsn = await this.#newestAt(wallMicros - windowMs * MICROS_PER_MS);
+    this.#window.learn(lsn, monotonicMs - windowMs);
   }
 
   async #raise(nowMs: number): Promise<void> {
@@ -108,7 +139,7 @@ export class FloorKeeper {
       if (bytes === null) return null;
       const current = decodeRetention(bytes);
       // The window may have been made longer meanwhile.
-      const floor = this.#window.floorAt(nowMs, current.windowMs, this.#lowestReadPoint);
+      const floor = this.#window.floorAt(nowMs, current.windowMs, this.#readers.lowest(nowMs));
       if (current.dropped || floor === null || floor <= current.floor) return null;
       return encodeRetention({ ...current, floor });
     });

@@ -22,6 +22,7 @@ import type { Mtr } from '../../src/log/record.ts';
 import type { HeartbeatGrant, HeartbeatVolume, PageVersion } from '../../src/messages/messages.ts';
 import { placeOf, type RegisterPlace } from '../../src/register/place.ts';
 import type { ClusterValue } from '../../src/register/values.ts';
+import { foundPoint, planTime } from '../../src/timeline/resolve-moment.ts';
 import type {
   AdministeredVolume,
   OpenVolumeStatus,
@@ -36,6 +37,7 @@ import { deposedError, volumeDropped } from '../volume/writer-errors.ts';
 import type { WriterEffect, WriterEvent, WriterLimits } from '../volume/writer-types.ts';
 import { readClocks } from './clock-readings.ts';
 import { DurabilityWaiters } from './durability-waiters.ts';
+import { findCommit } from './find-commit.ts';
 import { FloorKeeper } from './floor-keeper.ts';
 import type { SentHeartbeat } from './heartbeats.ts';
 import { commitManifest } from './manifest-commit.ts';
@@ -150,6 +152,7 @@ class WrittenVolume implements AdministeredVolume {
       openedAtLsn: takenOver.closedAtLsn,
       nowMs: this.#nowMs(),
       logger,
+      newestAt: (micros) => this.#newestAt(micros),
       onCommitted: (bytes) => this.#writer.setRetention(bytes),
     });
   }
@@ -248,6 +251,7 @@ class WrittenVolume implements AdministeredVolume {
       manifest: this.#writer.manifest,
       lastCommitMicros: this.#writer.lastCommitMicros,
       requiredScl: (pg, at) => this.#writer.requiredScl(pg, at),
+      holdReadPoint: (holder, lsn, forMs) => this.#floor.holdReadPoint(holder, lsn, this.#nowMs() + forMs),
     };
   }
 
@@ -472,6 +476,19 @@ class WrittenVolume implements AdministeredVolume {
     });
   }
 
+  /** What a reader saw as the newest at a time of the past. */
+  async #newestAt(micros: number): Promise<Lsn> {
+    const { manifest } = this.#writer;
+    const bounds = planTime(manifest.runs, this.vdl, micros);
+    if (bounds === null) return NO_LSN;
+    const { clients, clusterId } = this.#options.links;
+    const { clock, timers } = this.#options;
+    const commit = await findCommit({ clients, clusterId, clock, timers }, manifest, bounds, (pg) =>
+      this.#writer.requiredScl(pg, bounds.throughLsn),
+    );
+    return foundPoint(manifest, bounds, commit?.lsn ?? null).lsn;
+  }
+
   #heartbeatFor(node: NodeId, sequence: number): HeartbeatVolume | null {
     return this.#writer.heartbeatFor(node, this.#isReleasing, this.#floor.retentionFor(node, sequence));
   }
@@ -493,7 +510,7 @@ class WrittenVolume implements AdministeredVolume {
     this.#durability.expire(nowMs);
     this.#confirmation.expire(nowMs);
     this.#expireWritable(nowMs);
-    void this.#floor.tick(nowMs);
+    void this.#floor.tick(this.#options.clock.now());
   }
 
   #expireWritable(nowMs: number): void {

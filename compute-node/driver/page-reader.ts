@@ -34,6 +34,8 @@ export interface ReadSource {
   readonly manifest: ManifestValue;
   segmentsOf(pg: PgIndex): readonly SegmentView[];
   requiredScl(pg: PgIndex, at: Lsn): Lsn;
+  /** The node held all that a read of that PG needed. */
+  onServed?(pg: PgIndex, node: NodeId): void;
 }
 
 interface PendingFetch {
@@ -161,9 +163,10 @@ export class PageReader {
 
   #send({ attempt, node, fetch }: Extract<ReadEffect, { kind: 'send' }>): boolean {
     const { volume } = this.#source;
-    const requestId = this.#links.sendRead(node, { volume, ...fetch }, (reply) =>
-      this.#step({ kind: 'reply', attempt, reply }),
-    );
+    const requestId = this.#links.sendRead(node, { volume, ...fetch }, (reply) => {
+      if (reply.refusal === null) this.#source.onServed?.(fetch.pg, node);
+      this.#step({ kind: 'reply', attempt, reply });
+    });
     return requestId !== null;
   }
 

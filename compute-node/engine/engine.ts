@@ -28,6 +28,8 @@ export interface OpenEngineOptions {
   /** The built worker/main.js. */
   readonly workerUrl: URL;
   readonly limits: EngineLimits;
+  /** Why nothing can be written through this engine: told to who tries. Absent: it can. */
+  readonly readonlyReason?: string;
   /** The engine broke, or the writer's term is over: throw it away. Called at most once, not after `close`. */
   readonly onEnded?: (reason: TidemarkError) => void;
 }
@@ -56,6 +58,7 @@ class VolumeEngine implements Engine {
   readonly ready: Promise<void>;
   readonly #volume: OpenVolume;
   readonly #limits: EngineLimits;
+  readonly #readonlyReason: string | null;
   readonly #workerUrl: URL;
   readonly #onEnded: ((reason: TidemarkError) => void) | undefined;
   readonly #shared: SharedState;
@@ -80,9 +83,10 @@ class VolumeEngine implements Engine {
   #onReady!: () => void;
   #onBroken!: (reason: TidemarkError) => void;
 
-  constructor({ volume, workerUrl, limits, onEnded }: OpenEngineOptions) {
+  constructor({ volume, workerUrl, limits, readonlyReason, onEnded }: OpenEngineOptions) {
     this.#volume = volume;
     this.#limits = limits;
+    this.#readonlyReason = readonlyReason ?? null;
     this.#workerUrl = workerUrl;
     this.#onEnded = onEnded;
     this.#shared = SharedState.create(limits.maxConnections + 1);
@@ -103,6 +107,7 @@ class VolumeEngine implements Engine {
       headLsn: volume.headLsn,
       limits,
       databaseName: volume.name,
+      readonlyReason: this.#readonlyReason,
     };
     avoidWasmInliningBug();
     this.#worker = new Worker(workerUrl, { workerData: setup, transferList: [port2] });
@@ -146,7 +151,8 @@ class VolumeEngine implements Engine {
     }
     const connection = new ClientConnection(this.#link, this.#lastConnection, slot);
     this.#connections.set(connection.id, connection);
-    this.#send({ kind: 'connect', connection: connection.id, slot, readonly });
+    const isReadonly = readonly || this.#readonlyReason !== null;
+    this.#send({ kind: 'connect', connection: connection.id, slot, readonly: isReadonly });
     return connection;
   }
 
@@ -169,6 +175,7 @@ class VolumeEngine implements Engine {
     onProgress: (progress: TransferProgress) => void = () => {},
   ): Promise<{ readonly pages: number; readonly lsn: Lsn }> {
     this.#refuseEnded();
+    if (this.#readonlyReason !== null) throw new TidemarkError('UNSUPPORTED', this.#readonlyReason);
     if (this.#import !== null) {
       throw new TidemarkError('OVERLOADED', `an import into volume '${this.#volume.name}' is under way`, {
         nextStep: 'Wait for its end.',

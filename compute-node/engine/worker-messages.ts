@@ -20,6 +20,8 @@ export interface WorkerSetup {
   readonly limits: EngineLimits;
   /** Shown by PRAGMA database_list. */
   readonly databaseName: string;
+  /** What a write is refused with; null: SQLite's own words. */
+  readonly readonlyReason: string | null;
 }
 
 /** Given to a worker that only looks at a database file before it is imported. */

@@ -1,5 +1,9 @@
-/** Paths → volume and endpoint. `/` and the protocol's own first segments mean the volume `main`; `/NAME/…` means the volume NAME. */
+/**
+ * Paths → volume and endpoint. `/` and the protocol's own first segments mean the volume `main`; `/NAME/…` means the volume NAME, `/NAME@WHEN/…`
+ * a moment of it.
+ */
 import { RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
+import { splitMoment } from '../../src/timeline/moment.ts';
 import { SessionError } from '../session/errors.ts';
 
 export const DEFAULT_VOLUME = 'main';
@@ -10,12 +14,12 @@ export type Route =
   /** Paths under `/-/`. */
   | { readonly kind: 'admin' }
   | { readonly kind: 'page'; readonly page: ServerPage }
-  /** `path` is what follows the volume, without slashes around it: '' for the volume itself, 'v2/pipeline'… */
+  /** `volume`: NAME or NAME@WHEN. `path` is what follows the volume, without slashes around it: '' for the volume itself, 'v2/pipeline'… */
   | { readonly kind: 'volume'; readonly volume: string; readonly path: string };
 
 const PAGES: ReadonlySet<string> = new Set<ServerPage>(['health', 'livez', 'readyz', 'version', 'metrics']);
 
-/** `url`: the request's target. Throws BAD_NAME, UNSUPPORTED, BAD_REQUEST. */
+/** `url`: the request's target. Throws BAD_NAME, BAD_REQUEST. */
 export function parseRoute(url: string): Route {
   const query = url.indexOf('?');
   const segments = (query < 0 ? url : url.slice(0, query)).split('/').filter((segment) => segment !== '');
@@ -30,19 +34,13 @@ export function parseRoute(url: string): Route {
 }
 
 function volumeName(segment: string): string {
-  let name: string;
+  let text: string;
   try {
-    name = decodeURIComponent(segment);
+    text = decodeURIComponent(segment);
   } catch {
     throw new SessionError('BAD_REQUEST', 'the path is not valid percent-encoding');
   }
-  if (name.includes('@')) {
-    throw new SessionError(
-      'UNSUPPORTED',
-      'moments (VOLUME@TIME, VOLUME@lsn:N) cannot be opened yet',
-      'open the volume itself, without the part from @ on',
-    );
-  }
+  const { name } = splitMoment(text);
   if (!VOLUME_NAME_PATTERN.test(name)) {
     throw new SessionError(
       'BAD_NAME',
@@ -50,5 +48,5 @@ function volumeName(segment: string): string {
       'names have 1 to 63 lower-case letters, digits and hyphens, and do not begin with a hyphen',
     );
   }
-  return name;
+  return text;
 }

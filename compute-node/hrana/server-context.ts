@@ -20,9 +20,17 @@ export interface ServerContext {
   readonly logger: Logger;
 }
 
-/** How a stream of `volume` gets its connection, now and after its engine has ended. */
+/**
+ * How a stream of `volume` gets its connection, now and after its engine has ended. A moment that depends on when it is asked for (`main@-15m`) is
+ * settled by the first connection.
+ */
 export function connector(context: ServerContext, volume: string): () => Promise<EngineConnection> {
-  return async () => (await context.resolveVolume(volume)).connect();
+  let name = volume;
+  return async () => {
+    const sessions = await context.resolveVolume(name);
+    name = sessions.name;
+    return sessions.connect();
+  };
 }
 
 /** Logs what is no client's doing. A failed assertion ends the process: its memory cannot be trusted any more. */

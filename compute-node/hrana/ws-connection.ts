@@ -8,6 +8,7 @@
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
+import type { EngineConnection } from '../engine/api.ts';
 import { type Consistency, parseConsistency } from '../session/consistency.ts';
 import { reportError, SessionError } from '../session/errors.ts';
 import type { Timer } from '../session/scheduler.ts';
@@ -59,6 +60,8 @@ export class WsConnection {
   readonly #cursors = new Map<number, CursorEntry>();
   readonly #helloTimer: Timer;
   readonly #flow: WsFlow;
+  /** One for all streams: a moment is settled by the first, and the client sees one past. */
+  readonly #connect: () => Promise<EngineConnection>;
   #status: 'new' | 'greeted' | 'broken' | 'closed' = 'new';
   #consistency: Consistency;
   #seenLsn: Lsn = NO_LSN;
@@ -69,6 +72,7 @@ export class WsConnection {
     this.#context = context;
     this.#webSocket = webSocket;
     this.#consistency = consistency;
+    this.#connect = connector(context, options.volume);
     this.#flow = new WsFlow({
       webSocket,
       socket: options.socket,
@@ -239,7 +243,7 @@ export class WsConnection {
     if (this.#streams.has(id)) throw new ProtocolError(`stream_id ${id} is in use already`);
     // Even when it fails the id is taken, until close_stream.
     this.#streams.set(id, null);
-    const stream = this.#context.sessions.open(connector(this.#context, this.#options.volume));
+    const stream = this.#context.sessions.open(this.#connect);
     this.#streams.set(id, { stream, cursorId: null });
     await stream.open();
     return OPENED_STREAM;

@@ -4,7 +4,10 @@ import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import type { NamedVolume, VolumeDirectory } from '../driver/directory.ts';
 import type { StorageNodeClients } from '../driver/registers.ts';
 import type { VolumeHolder } from '../driver/take-over-survey.ts';
-import type { OpenedVolume } from '../volume-registry.ts';
+import type { StorageLinks } from '../driver/storage-links.ts';
+import type { Engine } from '../engine/api.ts';
+import type { OpenVolume } from '../volume/open-volume.ts';
+import type { OpenedVolume, VolumeRegistry } from '../volume-registry.ts';
 
 export interface TimelineContext {
   readonly directory: VolumeDirectory;
@@ -21,6 +24,11 @@ export interface TimelineContext {
   openHere(name: string): Promise<OpenedVolume> | null;
   /** Taken over first when it is not open here. Rejects VOLUME_HELD when another compute node has it. */
   volume(name: string): Promise<OpenedVolume>;
+  readonly links: StorageLinks;
+  /** The moment under that key, opened when it is not yet; counted with the volumes. Rejects OVERLOADED. */
+  readonly holdPast: VolumeRegistry['holdPast'];
+  /** An SQL engine that writes nothing. */
+  openPastEngine(log: OpenVolume, onEnded: (reason: Error) => void): Promise<Engine>;
   /** Who heartbeats for it. */
   holder(named: NamedVolume): Promise<VolumeHolder | null>;
 }

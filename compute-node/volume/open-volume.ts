@@ -79,6 +79,8 @@ export interface VolumePast {
   readonly lastCommitMicros: number;
   /** With this SCL a segment surely holds all that a read at `at` (≤ VDL) needs. */
   requiredScl(pg: PgIndex, at: Lsn): Lsn;
+  /** Holds the floor at or below `lsn` for so long: `holder` reads there. Asked again it lasts from then on; 0 lets go. */
+  holdReadPoint(holder: string, lsn: Lsn, forMs: number): void;
 }
 
 /** The nodes that keep a volume, and how they change (design section 9). */

@@ -1,6 +1,7 @@
 /**
  * What "the volume at LSN L" names, for an L that the head's timeline passes through: (run, LSN) as storage nodes understand it. An L
- * in the cut stretch before a run's first record names what that run started from.
+ * in the cut stretch before a run's first record names what that run started from: the end of the run before it, which every node knows;
+ * after a return to an older point the run's own start, as that older point itself may lie below the floor by now.
  */
 import type { Lsn, VolumeId } from '../../src/log/lsn.ts';
 import type { ReadPoint, Run } from '../../src/timeline/run.ts';
@@ -19,7 +20,8 @@ export function readPointAt(
     if (parent === null) return null;
     const next = parent.volume === volume ? runById(runs, parent.run) : null;
     // A clone's first run: its parent lies in another volume, which the segments look up by the run itself.
-    if (next === null) return { run: run.id, lsn: (run.firstLsn - 1) as Lsn };
+    if (next === null || (limit >= parent.lsn && parent.lsn !== next.lastLsn))
+      return { run: run.id, lsn: (run.firstLsn - 1) as Lsn };
     limit = Math.min(limit, parent.lsn) as Lsn;
     run = next;
   }

@@ -1,7 +1,7 @@
 /**
  * How far the history window reaches back (design section 7, "Floor and collection"): the durable LSN at moments of the past, kept in
- * memory by the writer, at most one a second. A new writer knows nothing of the time before it opened, so it raises no floor until its own
- * samples cover the window.
+ * memory by the writer, at most one a second. A new writer knows nothing of the time before it opened: what the volume showed at the window's start is
+ * learned from the storage nodes until its own samples cover the window.
  *
  * Invariant: the floor offered is ≤ every LSN that was the VDL at a moment within the window, and ≤ the lowest read point.
  */
@@ -20,10 +20,12 @@ interface Sample {
 export class FloorWindow {
   private samples: Sample[];
   private newest: Sample;
+  private readonly openedAtMs: number;
 
   /** `lsn`: what readers see as the newest at opening. */
   constructor(lsn: Lsn, nowMs: number) {
     this.newest = { atMs: nowMs, lsn };
+    this.openedAtMs = nowMs;
     this.samples = [this.newest];
   }
 
@@ -33,6 +35,17 @@ export class FloorWindow {
     if (nowMs - this.newest.atMs < spacingMs) return;
     this.newest = { atMs: nowMs, lsn: vdl };
     this.samples.push(this.newest);
+  }
+
+  /** Whether that time is known from samples. */
+  covers(atMs: number): boolean {
+    return atMs >= this.openedAtMs;
+  }
+
+  /** What the volume showed at a time before this writer opened it. */
+  learn(lsn: Lsn, atMs: number): void {
+    assert(!this.covers(atMs), 'learned is only what samples do not tell');
+    this.samples = [{ atMs, lsn }, ...this.samples.filter((sample) => sample.atMs >= this.openedAtMs)];
   }
 
   /** The highest floor that the window and the readers allow. `lowestReadPoint` null: nobody has told, so nothing is let go. */

@@ -62,12 +62,23 @@ export function planMoment(history: KnownHistory, moment: Moment | null): Moment
     case 'lsn':
       return planLsn(history, moment.lsn);
     case 'time':
-      return planTime(history, moment, moment.micros);
+      return planMomentInTime(history, moment, moment.micros);
     case 'ago':
-      return planTime(history, moment, timeAgo(history.nowMicros, moment.micros));
+      return planMomentInTime(history, moment, timeAgo(history.nowMicros, moment.micros));
     default:
       return assertNever(moment, 'moment');
   }
+}
+
+/** Where what clients saw at a time is looked for: on the run that was the head then. null: there was none yet. */
+export function planTime(
+  runs: readonly Run[],
+  durableLsn: Lsn,
+  micros: number,
+): Extract<MomentPlan, { kind: 'find' }> | null {
+  const run = runs.findLast(({ openedAtMicros }) => openedAtMicros > 0 && openedAtMicros <= micros);
+  if (run === undefined) return null;
+  return { kind: 'find', run: run.id, throughLsn: run.lastLsn ?? durableLsn, throughMicros: micros };
 }
 
 /** The point a `find` stands for, once the storage nodes have said which commit it is; null: the run has none within the bounds. */
@@ -151,7 +162,7 @@ function planLsn(history: KnownHistory, lsn: Lsn): MomentPlan {
   return { kind: 'find', run: run.id, throughLsn: lsn, throughMicros: ANY_TIME };
 }
 
-function planTime(history: KnownHistory, moment: Moment, micros: number): MomentPlan {
+function planMomentInTime(history: KnownHistory, moment: Moment, micros: number): MomentPlan {
   const { name, runs, durableLsn, isNewest, nowMicros } = history;
   if (micros > nowMicros) {
     throw new TidemarkError(
@@ -160,18 +171,17 @@ function planTime(history: KnownHistory, moment: Moment, micros: number): Moment
       { nextStep: 'Name a moment that has been; a time without a zone is UTC.' },
     );
   }
-  const first = runs[0] as Run;
-  const isBorn = first.openedAtMicros > 0;
-  const run = isBorn ? runs.findLast(({ openedAtMicros }) => openedAtMicros <= micros) : undefined;
-  if (run === undefined) {
-    if (!isBorn && !isNewest) return { kind: 'unknown' };
-    const since = isBorn ? `, which was ${formatTime(first.openedAtMicros)}` : '';
+  const found = planTime(runs, durableLsn, micros);
+  if (found === null) {
+    const bornMicros = (runs[0] as Run).openedAtMicros;
+    if (bornMicros === 0 && !isNewest) return { kind: 'unknown' };
+    const since = bornMicros === 0 ? '' : `, which was ${formatTime(bornMicros)}`;
     throw new TidemarkError('BAD_REQUEST', `${formatMoment(moment)} is before ${name} was made${since}`, {
       nextStep: 'Name a later moment.',
     });
   }
-  if (run.lastLsn === null && !isNewest) return { kind: 'unknown' };
-  return { kind: 'find', run: run.id, throughLsn: run.lastLsn ?? durableLsn, throughMicros: micros };
+  const isOpen = runById(runs, found.run)?.lastLsn === null;
+  return isOpen && !isNewest ? { kind: 'unknown' } : found;
 }
 
 function cutError({ name, runs, durableLsn }: KnownHistory, lsn: Lsn): TidemarkError {

@@ -231,7 +231,7 @@ describe('volumes and pages', () => {
     ['/nowhere/v1/execute', 404, 'VOLUME_NOT_FOUND'],
     ['/nowhere', 404, 'VOLUME_NOT_FOUND'],
     ['/UPPER/v2/pipeline', 400, 'BAD_NAME'],
-    ['/main@lsn:4/v2/pipeline', 400, 'UNSUPPORTED'],
+    ['/main@2026-02-31/v2/pipeline', 400, 'BAD_REQUEST'],
     ['/v4/pipeline', 404, 'VOLUME_NOT_FOUND'],
     ['/v3/what', 404, 'UNSUPPORTED'],
     ['/v3-protobuf/pipeline', 404, 'UNSUPPORTED'],

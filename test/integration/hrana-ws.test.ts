@@ -54,7 +54,7 @@ describe('negotiation', () => {
   it.each([
     ['/', 'hrana3-protobuf', 400, 'UNSUPPORTED'],
     ['/UPPER', 'hrana3', 400, 'BAD_NAME'],
-    ['/main@5', 'hrana3', 400, 'UNSUPPORTED'],
+    ['/main@-5', 'hrana3', 400, 'BAD_REQUEST'],
     ['/v2/pipeline', 'hrana3', 400, 'BAD_REQUEST'],
     ['/?tidemark-consistency=none', 'hrana3', 400, 'BAD_REQUEST'],
   ])('refuses the upgrade of %s with %s', async (path, protocol, status, code) => {

@@ -90,6 +90,7 @@ export class CoreHarness {
       limits,
       headLsn: volume.headLsn,
       databaseName: 'test',
+      readonlyReason: null,
     });
   }
 

@@ -45,7 +45,8 @@ export interface CoreOptions {
   readonly limits: EngineLimits;
   readonly headLsn: Lsn;
   readonly databaseName: string;
-  /** How long a write waits for a volume that takes none. */
+  /** What a write is refused with; null: SQLite's own words. */
+  readonly readonlyReason: string | null;
 }
 
 export interface CoreStatistics {
@@ -108,6 +109,7 @@ export class EngineCore {
       view: this.#view(),
       limits,
       databaseName: options.databaseName,
+      readonlyReason: options.readonlyReason,
       authorizerCallback: lib.callback(
         'i(pipppp)',
         (id: number, action: number, first: number, second: number, database: number) =>

@@ -89,6 +89,7 @@ async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
     limits: setup.limits,
     headLsn: setup.headLsn,
     databaseName: setup.databaseName,
+    readonlyReason: setup.readonlyReason,
   });
   let timer: NodeJS.Timeout | null = null;
 

@@ -39,6 +39,7 @@ const PREPARE_PERSISTENT = 1;
 const LIMIT = { length: 0, sqlLength: 1, attached: 7 } as const;
 const ROW = 100;
 const DONE = 101;
+const CODE_READONLY = 8;
 const CODE_INTERRUPT = 9;
 const CODE_AUTH = 23;
 const HEAP_BYTES = 256 * MIB;
@@ -51,6 +52,7 @@ export interface HandleEnvironment {
   readonly view: VolumeView;
   readonly limits: EngineLimits;
   readonly databaseName: string;
+  readonly readonlyReason: string | null;
   readonly authorizerCallback: Pointer;
   readonly progressCallback: Pointer;
   readonly maxReadAheadPages: number;
@@ -454,6 +456,8 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
       return failure(ours, this.#failure.message, { extendedCode: lib.codeName(extended) });
     }
     if (base === CODE_AUTH && this.#denial !== null) return failure(code, this.#denial);
+    const { readonlyReason } = this.#env;
+    if (base === CODE_READONLY && readonlyReason !== null) return failure(code, readonlyReason, extendedCode);
     const offset = c.sqlite3_error_offset(this.#db);
     const message = lib.string(c.sqlite3_errmsg(this.#db)) ?? code;
     return failure(code, message, offset >= 0 ? { ...extendedCode, offset } : extendedCode);

@@ -302,10 +302,10 @@ describe('the read point of an LSN', () => {
       lsn: 30,
     });
     const branch = { ...rewound, parent: { volume: VOLUME, run: 0 as RunId, lsn: 10 as Lsn } };
-    expect(readPointAt({ volume: VOLUME, runs: [first, empty, branch] }, 2_000 as Lsn)).toEqual({
-      run: 0,
-      lsn: 10,
-    });
+    const runs = [first, empty, branch];
+    expect(readPointAt({ volume: VOLUME, runs }, 2_000 as Lsn)).toEqual({ run: 2, lsn: 2_000 });
+    expect(readPointAt({ volume: VOLUME, runs }, 10 as Lsn)).toEqual({ run: 2, lsn: 2_000 });
+    expect(readPointAt({ volume: VOLUME, runs }, 9 as Lsn)).toEqual({ run: 0, lsn: 9 });
   });
 
   it('does not exist before the first record; a clone’s is its own first run', () => {

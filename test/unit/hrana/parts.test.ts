@@ -22,6 +22,12 @@ describe('routes', () => {
     ['/dev', { kind: 'volume', volume: 'dev', path: '' }],
     ['/dev/', { kind: 'volume', volume: 'dev', path: '' }],
     ['/dev/v2/pipeline?a=b/c', { kind: 'volume', volume: 'dev', path: 'v2/pipeline' }],
+    ['/main@lsn:5', { kind: 'volume', volume: 'main@lsn:5', path: '' }],
+    ['/main@-15m/v2/pipeline', { kind: 'volume', volume: 'main@-15m', path: 'v2/pipeline' }],
+    [
+      '/dev%402026-11-21T10%3A00%3A00Z/v3/cursor',
+      { kind: 'volume', volume: 'dev@2026-11-21T10:00:00Z', path: 'v3/cursor' },
+    ],
     ['/health', { kind: 'page', page: 'health' }],
     ['/readyz', { kind: 'page', page: 'readyz' }],
     ['/-/status', { kind: 'admin' }],
@@ -36,8 +42,9 @@ describe('routes', () => {
     [`/${'a'.repeat(64)}`, 'BAD_NAME'],
     ['/..%2f', 'BAD_NAME'],
     ['/%zz', 'BAD_REQUEST'],
-    ['/main@lsn:5', 'UNSUPPORTED'],
-    ['/main%402026-11-21', 'UNSUPPORTED'],
+    ['/main@-15', 'BAD_REQUEST'],
+    ['/main@2026-02-31/v2/pipeline', 'BAD_REQUEST'],
+    ['/Main@lsn:5', 'BAD_NAME'],
   ])('%s is refused: %s', (url, expected) => {
     expect(() => parseRoute(url)).toThrow(code(expected));
   });
