@@ -1,0 +1,336 @@
+/**
+ * Rows that differ, of one table: SQLite fetches them on both sides, by key where the pages told which, in order of the key where they did not.
+ *
+ * Rows are told apart by their primary key where there is one, else by rowid: a row that only moved to another rowid has not changed.
+ */
+import { TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
+import type { SqlValue } from '../engine/api.ts';
+import type { ChangedKey, ChangedKeys } from './changed-keys.ts';
+import { type SideIndex, SIDES } from './pages.ts';
+import {
+  type KeyOrder,
+  type RawValue,
+  type TextEncodingName,
+  compareKeys,
+  toRawValue,
+  toSqlValue,
+} from './record.ts';
+import type { TableShape } from './schema.ts';
+import { type DiffSide, type Query, type Row, quoted } from './side.ts';
+
+/** Values in the order of the table's columns (RowsOf.columns). */
+export interface RowChange {
+  readonly kind: 'insert' | 'update' | 'delete';
+  /** The primary key's values, or the rowid. */
+  readonly key: Row;
+  readonly before: Row | null;
+  readonly after: Row | null;
+  /** Part of the key is NULL: SQLite allows that, and no key then tells the row apart. */
+  readonly hasNullKey: boolean;
+}
+
+/** A table as it is compared. */
+export interface ComparedTable {
+  readonly name: string;
+  /** Null: not on that side. */
+  readonly shapes: readonly [TableShape | null, TableShape | null];
+  readonly encodings: readonly [TextEncodingName, TextEncodingName];
+  /** Names; of the right side, or the left one where that is all there is. */
+  readonly columns: readonly string[];
+  /** Names of the primary key's columns; empty: rows are told apart by rowid. */
+  readonly keyColumns: readonly string[];
+  /** What the left side shows of columns that only the right one has: their defaults. */
+  readonly defaults: ReadonlyMap<string, SqlValue>;
+}
+
+/** Row bytes fetched at a time, and rows. */
+const BATCH_BYTES = 4 * MIB;
+const BATCH_ROWS = 200;
+/** Bytes of rows held until both sides were seen, where physical order does not bring them together. */
+const MAX_HELD_BYTES = 256 * MIB;
+
+export async function* changedRows(
+  sides: readonly [DiffSide, DiffSide],
+  table: ComparedTable,
+  keys: ChangedKeys,
+): AsyncGenerator<RowChange> {
+  for (const shape of table.shapes) {
+    if (shape?.tree.kind !== 'rowid' || shape.tree.rowidName !== null || (keys !== 'all' && keys.size === 0))
+      continue;
+    throw new TidemarkError(
+      'UNSUPPORTED',
+      `rows of table '${table.name}' cannot be asked for: its columns hide all three names of the rowid`,
+      {
+        nextStep: 'Compare the other tables one by one, or rename one of its columns rowid, oid or _rowid_.',
+      },
+    );
+  }
+  const fetched = keys === 'all' ? allRows(sides, table) : rowsByKey(sides, table, [...keys.values()]);
+  // Where the tree's order is the key's, both sides' rows of a key come together. Keys that compare as equal can be written in more than
+  // one way, so that rows asked for by key may come more than once.
+  const isByRowid = treeOf(table).kind === 'rowid' && (table.keyColumns.length === 0 || isRowidKey(table));
+  const isByKey = isByRowid || (keys === 'all' && treeOf(table).kind === 'key');
+  const matcher = new Matcher(table);
+  for await (const pair of fetched) {
+    matcher.take(pair);
+    if (isByKey) yield* matcher.changes();
+  }
+  yield* matcher.changes();
+}
+
+interface RowPair {
+  readonly rows: readonly [FetchedRow | null, FetchedRow | null];
+}
+
+interface FetchedRow {
+  readonly rowid: SqlValue;
+  readonly values: Row;
+}
+
+/** Brings the two sides' rows of one key together. */
+class Matcher {
+  readonly #table: ComparedTable;
+  readonly #keyPlaces: readonly number[];
+  #held = new Map<string, { key: Row; rows: [Row | null, Row | null] }>();
+  #heldBytes = 0;
+
+  constructor(table: ComparedTable) {
+    this.#table = table;
+    this.#keyPlaces = table.keyColumns.map((name) => table.columns.indexOf(name));
+  }
+
+  take({ rows }: RowPair): void {
+    const [left, right] = rows;
+    if (left !== null && right !== null && isSameRow(left.values, right.values)) {
+      if (this.#keyPlaces.length > 0 || left.rowid === right.rowid) return;
+    }
+    for (const side of SIDES) {
+      const row = rows[side];
+      if (row === null) continue;
+      const key = this.#keyOf(row);
+      // A row without a whole key is told apart by rowid, for want of a better.
+      const name = key.includes(null) ? `rowid ${row.rowid}` : textOfRow(key);
+      const known = this.#held.get(name) ?? { key, rows: [null, null] };
+      known.rows[side] = row.values;
+      this.#held.set(name, known);
+      this.#heldBytes += sizeOfRow(row.values);
+    }
+    if (this.#heldBytes <= MAX_HELD_BYTES) return;
+    throw new TidemarkError(
+      'TOO_LARGE',
+      `more than ${MAX_HELD_BYTES / MIB} MiB of rows of table '${this.#table.name}' differ`,
+      { nextStep: 'Compare one table at a time, or moments that are closer to each other.' },
+    );
+  }
+
+  *changes(): Generator<RowChange> {
+    for (const { key, rows } of this.#held.values()) {
+      const [before, after] = rows;
+      if (before !== null && after !== null && isSameRow(before, after)) continue;
+      const kind = before === null ? 'insert' : after === null ? 'delete' : 'update';
+      const hasNullKey = this.#keyPlaces.length > 0 && key.includes(null);
+      yield { kind, key, before, after, hasNullKey };
+    }
+    this.#held.clear();
+    this.#heldBytes = 0;
+  }
+
+  #keyOf(row: FetchedRow): Row {
+    if (this.#keyPlaces.length === 0) return [row.rowid];
+    return this.#keyPlaces.map((place) => row.values[place] ?? null);
+  }
+}
+
+/** Columns to select on a side: what the side has not is given as its default. */
+function selection(table: ComparedTable, side: SideIndex): { readonly list: string; readonly defaults: Row } {
+  const shape = table.shapes[side];
+  const own = new Set(shape?.columns.map(({ name }) => name) ?? []);
+  const rowid =
+    shape?.tree.kind === 'rowid' && shape.tree.rowidName !== null ? quoted(shape.tree.rowidName) : 'NULL';
+  const defaults: SqlValue[] = [];
+  const columns = table.columns.map((name) => {
+    if (own.has(name)) return quoted(name);
+    defaults.push(table.defaults.get(name) ?? null);
+    return `?${defaults.length}`;
+  });
+  return { list: [rowid, ...columns].join(', '), defaults };
+}
+
+function fetchedRow([rowid, ...values]: Row): FetchedRow {
+  return { rowid: rowid ?? null, values };
+}
+
+async function* rowsByKey(
+  sides: readonly [DiffSide, DiffSide],
+  table: ComparedTable,
+  keys: readonly ChangedKey[],
+): AsyncGenerator<RowPair> {
+  for (const batch of batchesOf(keys)) {
+    const [left, right] = await Promise.all(SIDES.map((side) => fetchByKey(sides[side], table, side, batch)));
+    for (const [index] of batch.entries()) yield { rows: [left?.[index] ?? null, right?.[index] ?? null] };
+  }
+}
+
+function* batchesOf(keys: readonly ChangedKey[]): Generator<readonly ChangedKey[]> {
+  let batch: ChangedKey[] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    if (batch.length > 0 && (batch.length >= BATCH_ROWS || bytes + key.sizeBytes > BATCH_BYTES)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(key);
+    bytes += key.sizeBytes;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** In the order of the keys; null where there is no such row. */
+async function fetchByKey(
+  side: DiffSide,
+  table: ComparedTable,
+  index: SideIndex,
+  keys: readonly ChangedKey[],
+): Promise<readonly (FetchedRow | null)[]> {
+  const shape = table.shapes[index];
+  if (shape === null) return keys.map(() => null);
+  const { list, defaults } = selection(table, index);
+  const where = conditionOf(shape, defaults.length);
+  const queries = keys.map(({ key }): Query => {
+    const values =
+      typeof key === 'bigint' ? [key] : key.map((value) => toSqlValue(value, table.encodings[index]));
+    return {
+      sql: `SELECT ${list} FROM ${quoted(shape.name)} WHERE ${where}`,
+      args: [...defaults, ...values],
+    };
+  });
+  const answers = await side.query(queries);
+  return answers.map((rows) => (rows[0] === undefined ? null : fetchedRow(rows[0])));
+}
+
+function conditionOf(shape: TableShape, before: number): string {
+  const { tree } = shape;
+  if (tree.kind === 'rowid') return `${quoted(tree.rowidName ?? 'rowid')} = ?${before + 1}`;
+  return tree.columns.map(({ name }, index) => `${quoted(name)} IS ?${before + index + 1}`).join(' AND ');
+}
+
+/** Both sides in the order of their trees, merged. */
+async function* allRows(sides: readonly [DiffSide, DiffSide], table: ComparedTable): AsyncGenerator<RowPair> {
+  const left = orderedRows(sides[0], table, 0);
+  const right = orderedRows(sides[1], table, 1);
+  let [a, b] = await Promise.all([left.next(), right.next()]);
+  while (!a.done || !b.done) {
+    const order = a.done ? 1 : b.done ? -1 : compareOrdered(table, a.value.order, b.value.order);
+    yield { rows: [order <= 0 && !a.done ? a.value.row : null, order >= 0 && !b.done ? b.value.row : null] };
+    if (order <= 0) a = await left.next();
+    if (order >= 0) b = await right.next();
+  }
+}
+
+type OrderKey = bigint | readonly RawValue[];
+
+function compareOrdered(table: ComparedTable, a: OrderKey, b: OrderKey): number {
+  if (typeof a === 'bigint' || typeof b === 'bigint') return a < b ? -1 : a > b ? 1 : 0;
+  return compareKeys(a, b, keyOrderOf(table));
+}
+
+function keyOrderOf(table: ComparedTable): KeyOrder {
+  const tree = treeOf(table);
+  return { columns: tree.kind === 'key' ? tree.columns : [], encoding: table.encodings[1] };
+}
+
+async function* orderedRows(
+  side: DiffSide,
+  table: ComparedTable,
+  index: SideIndex,
+): AsyncGenerator<{ readonly order: OrderKey; readonly row: FetchedRow }> {
+  const shape = table.shapes[index];
+  if (shape === null) return;
+  const { list, defaults } = selection(table, index);
+  const { tree } = shape;
+  const names = tree.kind === 'rowid' ? [tree.rowidName ?? 'rowid'] : tree.columns.map(({ name }) => name);
+  const orderBy = names
+    .map(
+      (name, at) => `${quoted(name)}${tree.kind === 'key' && tree.columns[at]?.isDescending ? ' DESC' : ''}`,
+    )
+    .join(', ');
+  let last: Row | null = null;
+  let limit = 16;
+  for (;;) {
+    const where: string = last === null ? '' : ` WHERE ${afterCondition(tree, names, defaults.length)}`;
+    const args: readonly SqlValue[] = [...defaults, ...(last ?? [])];
+    const sql: string = `SELECT ${list} FROM ${quoted(shape.name)}${where} ORDER BY ${orderBy} LIMIT ${limit}`;
+    const [rows = []] = await side.query([{ sql, args }]);
+    let bytes = 0;
+    for (const values of rows) {
+      const row = fetchedRow(values);
+      bytes += sizeOfRow(row.values);
+      last =
+        tree.kind === 'rowid'
+          ? [row.rowid]
+          : names.map((name) => row.values[table.columns.indexOf(name)] ?? null);
+      const order =
+        tree.kind === 'rowid'
+          ? (row.rowid as bigint)
+          : last.map((value) => toRawValue(value, table.encodings[index]));
+      yield { order, row };
+    }
+    if (rows.length < limit) return;
+    // About so many rows as fit a batch.
+    limit = Math.max(1, Math.min(2_000, Math.floor((BATCH_BYTES * rows.length) / Math.max(bytes, 1))));
+  }
+}
+
+/** Rows behind the last one; key columns of a WITHOUT ROWID table are never NULL. */
+function afterCondition(tree: TableShape['tree'], names: readonly string[], before: number): string {
+  const isUniform = tree.kind === 'rowid' || tree.columns.every(({ isDescending }) => !isDescending);
+  const parameters = names.map((_, index) => `?${before + index + 1}`);
+  if (isUniform) return `(${names.map(quoted).join(', ')}) > (${parameters.join(', ')})`;
+  const alternatives = names.map((name, index) => {
+    const equal = names.slice(0, index).map((other, at) => `${quoted(other)} = ${parameters[at]}`);
+    const isDescending = tree.kind === 'key' && tree.columns[index]?.isDescending === true;
+    return [...equal, `${quoted(name)} ${isDescending ? '<' : '>'} ${parameters[index]}`].join(' AND ');
+  });
+  return alternatives.map((alternative) => `(${alternative})`).join(' OR ');
+}
+
+function treeOf({ shapes }: ComparedTable): TableShape['tree'] {
+  const shape = shapes[1] ?? shapes[0];
+  return shape?.tree ?? { kind: 'rowid', rowidName: 'rowid' };
+}
+
+/** The key is an INTEGER PRIMARY KEY: the rowid. */
+function isRowidKey(table: ComparedTable): boolean {
+  const tree = treeOf(table);
+  return tree.kind === 'rowid' && table.keyColumns.length === 1 && tree.rowidName === table.keyColumns[0];
+}
+
+function isSameRow(a: Row, b: Row): boolean {
+  return a.every((value, index) => isSameValue(value, b[index] ?? null));
+}
+
+export function isSameValue(a: SqlValue, b: SqlValue): boolean {
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  return Object.is(a, b);
+}
+
+function textOfRow(row: Row): string {
+  return row
+    .map((value) => {
+      if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
+      return typeof value === 'string' ? `t${JSON.stringify(value)}` : `${typeof value} ${value}`;
+    })
+    .join(' ');
+}
+
+function sizeOfRow(row: Row): number {
+  let bytes = 0;
+  for (const value of row) {
+    if (typeof value === 'string') bytes += 2 * value.length;
+    else if (value instanceof Uint8Array) bytes += value.length;
+    bytes += 8;
+  }
+  return bytes;
+}
