@@ -5,7 +5,6 @@
 import type { SqlValue } from '../engine/api.ts';
 import { type ChangedKeys, type TreePair, findChangedKeys } from './changed-keys.ts';
 import { PagePair, type SideIndex } from './pages.ts';
-import type { KeyOrder, TextEncodingName } from './record.ts';
 import { type ComparedTable, type RowChange, changedRows } from './rows.ts';
 import {
   type Schema,
@@ -72,17 +71,16 @@ async function keysOf(
   schemas: readonly [Schema, Schema],
   tables: readonly ComparedTable[],
 ): Promise<readonly ChangedKeys[]> {
-  const encodings = [schemas[0].encoding, schemas[1].encoding] as const;
-  const treeOn = (side: SideIndex, shape: TableShape | null | undefined): Tree | null =>
-    shape === null || shape === undefined ? null : treeOf(shape, encodings[side]);
+  const treeOn = (shape: TableShape | null | undefined): Tree | null =>
+    shape === null || shape === undefined ? null : treeOf(shape);
   const pairs = tables.map(({ shapes }, index): TreePair => {
-    return { id: `${index}`, sides: [treeOn(0, shapes[0]), treeOn(1, shapes[1])] };
+    return { id: `${index}`, sides: [treeOn(shapes[0]), treeOn(shapes[1])] };
   });
   // SQLite's own tables are looked at for their overflow pages only.
   const internal = new Set(schemas.flatMap((schema) => [...schema.tables.keys()].filter(isInternal)));
   for (const name of internal) {
     const [left, right] = schemas.map((schema) => schema.tables.get(name));
-    pairs.push({ id: name, sides: [treeOn(0, left), treeOn(1, right)] });
+    pairs.push({ id: name, sides: [treeOn(left), treeOn(right)] });
   }
   const schemaTree: Tree = { kind: 'rowid', rootPage: 1 };
   pairs.push({ id: 'sqlite_schema', sides: [schemaTree, schemaTree] });
@@ -90,16 +88,16 @@ async function keysOf(
     (await readIndexes(sides[side])).map(({ rootPage, columns }) => ({
       kind: 'key',
       rootPage,
-      order: { columns, encoding: encodings[side] },
+      columns,
     }));
   const found = await findChangedKeys({ pages, tables: pairs, indexes });
   return tables.map((_, index) => found.get(`${index}`) ?? 'all');
 }
 
-function treeOf({ tree, rootPage }: TableShape, encoding: TextEncodingName): Tree {
-  if (tree.kind === 'rowid') return { kind: 'rowid', rootPage };
-  const order: KeyOrder = { columns: tree.columns, encoding };
-  return { kind: 'key', rootPage, order };
+function treeOf({ tree, rootPage }: TableShape): Tree {
+  return tree.kind === 'rowid'
+    ? { kind: 'rowid', rootPage }
+    : { kind: 'key', rootPage, columns: tree.columns };
 }
 
 /** Tables of either side, those that are told apart differently on the two as one that went and one that came. */
@@ -109,11 +107,9 @@ async function comparedTables(
   right: Schema,
 ): Promise<readonly ComparedTable[]> {
   const tables: ComparedTable[] = [];
-  const encodings = [left.encoding, right.encoding] as const;
   const single = (shape: TableShape, side: SideIndex): ComparedTable => ({
     name: shape.name,
     shapes: side === 0 ? [shape, null] : [null, shape],
-    encodings,
     columns: shape.columns.map(({ name }) => name),
     keyColumns: shape.keyColumns,
     defaults: new Map(),
@@ -130,7 +126,6 @@ async function comparedTables(
     tables.push({
       name,
       shapes: [before, after],
-      encodings,
       columns: after.columns.map((column) => column.name),
       keyColumns: after.keyColumns,
       defaults: await defaultsOf(sides[1], before, after),

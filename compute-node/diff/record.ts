@@ -1,12 +1,11 @@
 /**
  * Values of SQLite's records (sqlite.org/fileformat2.html, section 2.1), and their order: what the keys of WITHOUT ROWID tables are made of. Pure.
  *
- * Text stays in the database's bytes, so that it compares as SQLite compares it.
+ * Text stays in bytes, so that it compares as SQLite compares it; this build of SQLite writes UTF-8 alone.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
+import type { SqlValue } from '../engine/api.ts';
 import { varint } from './btree-cells.ts';
-
-export type TextEncodingName = 'UTF-8' | 'UTF-16le' | 'UTF-16be';
 
 export type RawValue =
   | { readonly kind: 'null' }
@@ -37,7 +36,7 @@ export function decodeRecord(record: Uint8Array, count: number): readonly RawVal
     at = type.end;
     const sizeBytes = sizeOf(type.value);
     if (body + sizeBytes > record.length) throw malformed();
-    values.push(valueOf(type.value, record.subarray(body, body + sizeBytes)));
+    values.push(valueAs(type.value, record.subarray(body, body + sizeBytes)));
     body += sizeBytes;
   }
   return values;
@@ -60,39 +59,35 @@ export function prefixBytes(record: Uint8Array, count: number): number {
   return end;
 }
 
-export interface KeyOrder {
-  readonly columns: readonly KeyColumn[];
-  readonly encoding: TextEncodingName;
-}
-
-export function compareKeys(a: readonly RawValue[], b: readonly RawValue[], order: KeyOrder): number {
-  for (const [index, { collation, isDescending }] of order.columns.entries()) {
-    const compared = compareValues(a[index] as RawValue, b[index] as RawValue, collation, order.encoding);
-    if (compared !== 0) return isDescending ? -compared : compared;
+export function compareKeys(
+  a: readonly RawValue[],
+  b: readonly RawValue[],
+  columns: readonly KeyColumn[],
+): number {
+  for (const [index, { collation, isDescending }] of columns.entries()) {
+    const order = compareValues(a[index] as RawValue, b[index] as RawValue, collation);
+    if (order !== 0) return isDescending ? -order : order;
   }
   return 0;
 }
 
 /** NULL, then numbers, then text by its collation, then blobs. */
-function compareValues(a: RawValue, b: RawValue, collation: string, encoding: TextEncodingName): number {
+function compareValues(a: RawValue, b: RawValue, collation: string): number {
   const byKind = RANK[a.kind] - RANK[b.kind];
   if (byKind !== 0) return byKind;
-  if (a.kind === 'text' && b.kind === 'text') return compareText(a.bytes, b.bytes, collation, encoding);
+  if (a.kind === 'text' && b.kind === 'text') return compareText(a.bytes, b.bytes, collation);
   if (a.kind === 'blob' && b.kind === 'blob') return compareBytes(a.bytes, b.bytes);
   if (isNumber(a) && isNumber(b)) return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
   return 0;
 }
 
 /** As bound to a statement. */
-export function toSqlValue(
-  value: RawValue,
-  encoding: TextEncodingName,
-): null | bigint | number | string | Uint8Array {
+export function toSqlValue(value: RawValue): SqlValue {
   switch (value.kind) {
     case 'null':
       return null;
     case 'text':
-      return decodeText(value.bytes, encoding);
+      return Buffer.from(value.bytes.buffer, value.bytes.byteOffset, value.bytes.byteLength).toString('utf8');
     case 'blob':
       return value.bytes;
     default:
@@ -100,15 +95,11 @@ export function toSqlValue(
   }
 }
 
-/** As stored in a database of this encoding. */
-export function toRawValue(
-  value: null | bigint | number | string | Uint8Array,
-  encoding: TextEncodingName,
-): RawValue {
+export function toRawValue(value: SqlValue): RawValue {
   if (value === null) return { kind: 'null' };
   if (typeof value === 'bigint') return { kind: 'integer', value };
   if (typeof value === 'number') return { kind: 'real', value };
-  if (typeof value === 'string') return { kind: 'text', bytes: encodeText(value, encoding) };
+  if (typeof value === 'string') return { kind: 'text', bytes: Buffer.from(value, 'utf8') };
   return { kind: 'blob', bytes: value };
 }
 
@@ -118,15 +109,12 @@ function isNumber(value: RawValue): value is Extract<RawValue, { kind: 'integer'
   return value.kind === 'integer' || value.kind === 'real';
 }
 
-function compareText(a: Uint8Array, b: Uint8Array, collation: string, encoding: TextEncodingName): number {
-  // These two are defined on UTF-8, whatever the database is written in; BINARY compares what is stored.
-  const utf8 = (bytes: Uint8Array) =>
-    encoding === 'UTF-8' ? bytes : Buffer.from(decodeText(bytes, encoding), 'utf8');
+function compareText(a: Uint8Array, b: Uint8Array, collation: string): number {
   switch (collation.toUpperCase()) {
     case 'NOCASE':
-      return compareBytes(folded(utf8(a)), folded(utf8(b)));
+      return compareBytes(folded(a), folded(b));
     case 'RTRIM':
-      return compareBytes(trimmed(utf8(a)), trimmed(utf8(b)));
+      return compareBytes(trimmed(a), trimmed(b));
     default:
       return compareBytes(a, b);
   }
@@ -157,7 +145,7 @@ function sizeOf(type: bigint): number {
   return [0, 1, 2, 3, 4, 6, 8, 8, 0, 0][Number(type)] ?? Number.POSITIVE_INFINITY;
 }
 
-function valueOf(type: bigint, bytes: Uint8Array): RawValue {
+function valueAs(type: bigint, bytes: Uint8Array): RawValue {
   if (type >= 12n) return { kind: type % 2n === 0n ? 'blob' : 'text', bytes };
   switch (Number(type)) {
     case 0:
@@ -177,28 +165,6 @@ function valueOf(type: bigint, bytes: Uint8Array): RawValue {
       return { kind: 'integer', value: BigInt.asIntN(bytes.length * 8, value) };
     }
   }
-}
-
-function decodeText(bytes: Uint8Array, encoding: TextEncodingName): string {
-  if (encoding === 'UTF-16be') return decodeText(swapped(bytes), 'UTF-16le');
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(
-    encoding === 'UTF-8' ? 'utf8' : 'utf16le',
-  );
-}
-
-function encodeText(text: string, encoding: TextEncodingName): Uint8Array {
-  if (encoding === 'UTF-8') return Buffer.from(text, 'utf8');
-  const bytes = Buffer.from(text, 'utf16le');
-  return encoding === 'UTF-16le' ? bytes : swapped(bytes);
-}
-
-function swapped(bytes: Uint8Array): Uint8Array {
-  const copy = new Uint8Array(bytes);
-  for (let i = 0; i + 1 < copy.length; i += 2) {
-    copy[i] = bytes[i + 1] as number;
-    copy[i + 1] = bytes[i] as number;
-  }
-  return copy;
 }
 
 function malformed(): TidemarkError {

@@ -8,14 +8,7 @@ import { MIB } from '../../src/base/limits.ts';
 import type { SqlValue } from '../engine/api.ts';
 import type { ChangedKey, ChangedKeys } from './changed-keys.ts';
 import { type SideIndex, SIDES } from './pages.ts';
-import {
-  type KeyOrder,
-  type RawValue,
-  type TextEncodingName,
-  compareKeys,
-  toRawValue,
-  toSqlValue,
-} from './record.ts';
+import { type RawValue, compareKeys, toRawValue, toSqlValue } from './record.ts';
 import type { TableShape } from './schema.ts';
 import { type DiffSide, type Query, type Row, quoted } from './side.ts';
 
@@ -35,7 +28,6 @@ export interface ComparedTable {
   readonly name: string;
   /** Null: not on that side. */
   readonly shapes: readonly [TableShape | null, TableShape | null];
-  readonly encodings: readonly [TextEncodingName, TextEncodingName];
   /** Names; of the right side, or the left one where that is all there is. */
   readonly columns: readonly string[];
   /** Names of the primary key's columns; empty: rows are told apart by rowid. */
@@ -199,8 +191,7 @@ async function fetchByKey(
   const { list, defaults } = selection(table, index);
   const where = conditionOf(shape, defaults.length);
   const queries = keys.map(({ key }): Query => {
-    const values =
-      typeof key === 'bigint' ? [key] : key.map((value) => toSqlValue(value, table.encodings[index]));
+    const values = typeof key === 'bigint' ? [key] : key.map(toSqlValue);
     return {
       sql: `SELECT ${list} FROM ${quoted(shape.name)} WHERE ${where}`,
       args: [...defaults, ...values],
@@ -233,12 +224,8 @@ type OrderKey = bigint | readonly RawValue[];
 
 function compareOrdered(table: ComparedTable, a: OrderKey, b: OrderKey): number {
   if (typeof a === 'bigint' || typeof b === 'bigint') return a < b ? -1 : a > b ? 1 : 0;
-  return compareKeys(a, b, keyOrderOf(table));
-}
-
-function keyOrderOf(table: ComparedTable): KeyOrder {
   const tree = treeOf(table);
-  return { columns: tree.kind === 'key' ? tree.columns : [], encoding: table.encodings[1] };
+  return compareKeys(a, b, tree.kind === 'key' ? tree.columns : []);
 }
 
 async function* orderedRows(
@@ -271,10 +258,7 @@ async function* orderedRows(
         tree.kind === 'rowid'
           ? [row.rowid]
           : names.map((name) => row.values[table.columns.indexOf(name)] ?? null);
-      const order =
-        tree.kind === 'rowid'
-          ? (row.rowid as bigint)
-          : last.map((value) => toRawValue(value, table.encodings[index]));
+      const order = tree.kind === 'rowid' ? (row.rowid as bigint) : last.map(toRawValue);
       yield { order, row };
     }
     if (rows.length < limit) return;

@@ -2,7 +2,7 @@
  * The schema of one side: which tables there are, how their rows are told apart, where their trees begin; and how two schemas differ.
  */
 import { type DiffSide, type Query, type Row, quoted, queryOne } from './side.ts';
-import type { KeyColumn, TextEncodingName } from './record.ts';
+import type { KeyColumn } from './record.ts';
 
 export interface Column {
   readonly name: string;
@@ -47,7 +47,6 @@ export interface SchemaObject {
 }
 
 export interface Schema {
-  readonly encoding: TextEncodingName;
   readonly tables: ReadonlyMap<string, TableShape>;
   readonly objects: readonly SchemaObject[];
 }
@@ -60,12 +59,10 @@ export type SchemaChange =
 const ROWID_NAMES = ['rowid', '_rowid_', 'oid'];
 
 export async function readSchema(side: DiffSide): Promise<Schema> {
-  const [encodings = [], objects = [], list = []] = await side.query([
-    { sql: 'PRAGMA encoding', args: [] },
+  const [objects = [], list = []] = await side.query([
     { sql: 'SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema', args: [] },
     { sql: 'PRAGMA table_list', args: [] },
   ]);
-  const encoding = text(encodings[0]?.[0] ?? 'UTF-8') as TextEncodingName;
   const kinds = new Map(
     list
       .filter((row) => row[0] === 'main')
@@ -91,7 +88,6 @@ export async function readSchema(side: DiffSide): Promise<Schema> {
     });
   }
   return {
-    encoding,
     tables,
     objects: objects
       .filter((row) => row[3] !== null && !text(row[1]).startsWith('sqlite_'))

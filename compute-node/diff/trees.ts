@@ -15,11 +15,11 @@ import {
 } from './btree-cells.ts';
 import { u32 } from '../engine/sqlite-header.ts';
 import type { PagePair, SideIndex } from './pages.ts';
-import { type KeyOrder, type RawValue, compareKeys, decodeRecord, prefixBytes } from './record.ts';
+import { type KeyColumn, type RawValue, compareKeys, decodeRecord, prefixBytes } from './record.ts';
 
 export type Tree =
   | { readonly kind: 'rowid'; readonly rootPage: number }
-  | { readonly kind: 'key'; readonly rootPage: number; readonly order: KeyOrder };
+  | { readonly kind: 'key'; readonly rootPage: number; readonly columns: readonly KeyColumn[] };
 
 /** A rowid, or the columns of a key. */
 export type TreeKey = bigint | readonly RawValue[];
@@ -55,7 +55,7 @@ export class TreeReader {
     const entries: Entry[] = [];
     try {
       for (const payload of parsed.entries) {
-        const key = await this.#keyOf(payload, tree.order.columns.length);
+        const key = await this.#keyOf(payload, tree.columns.length);
         entries.push({ ...payload, key });
       }
     } catch (error) {
@@ -67,7 +67,7 @@ export class TreeReader {
         const compared = compareKeys(
           key as readonly RawValue[],
           entry.key as readonly RawValue[],
-          tree.order,
+          tree.columns,
         );
         // The entry itself lies on this page, not below it.
         if (compared === 0) return null;

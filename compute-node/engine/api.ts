@@ -104,6 +104,42 @@ export interface EngineConnection {
   close(): Promise<void>;
 }
 
+/**
+ * What becomes of changes that meet rows changed otherwise meanwhile. `theirs`: the changeset's word counts where that can be; `ours`: the database's. With `abort`
+ * nothing is replaced either: whoever asked sees the conflicts and rolls back.
+ */
+export type ConflictPolicy = 'abort' | 'ours' | 'theirs';
+
+export interface ChangesetConflict {
+  /**
+   * changed: the row has other values than the change starts from; gone: there is no such row; exists: there is one already; constraint: another
+   * rule of the schema stands against it; foreign-key: references would be left without their row.
+   */
+  readonly kind: 'changed' | 'gone' | 'exists' | 'constraint' | 'foreign-key';
+  readonly table: string | null;
+  readonly operation: 'insert' | 'update' | 'delete' | null;
+  readonly key: readonly SqlValue[];
+  /** The row as it is; null where it is not there, or not known. */
+  readonly ours: readonly SqlValue[] | null;
+  /** As the change would have it; null: deleted. */
+  readonly theirs: readonly SqlValue[] | null;
+}
+
+export interface ChangesetOutcome {
+  /** The first thousand. */
+  readonly conflicts: readonly ChangesetConflict[];
+  readonly conflictCount: number;
+}
+
+/** A connection that takes changesets, too. */
+export interface MergeConnection extends EngineConnection {
+  /**
+   * Applies a changeset of SQLite's session extension in the open write transaction, which stays open. Conflicts are told, not thrown. Rejects with a
+   * SqlFailure when it cannot be applied at all: nothing of it is then.
+   */
+  applyChangeset(changeset: Uint8Array, policy: ConflictPolicy): Promise<ChangesetOutcome>;
+}
+
 /** A step's failure where there is no event stream to put it in (runScript, describe). */
 export class SqlFailure extends Error {
   override readonly name = 'SqlFailure';
@@ -123,6 +159,7 @@ export interface TransferProgress {
 export interface Engine {
   /** readonly: every write is refused with SQLITE_READONLY. */
   connect(options: { readonly readonly: boolean }): Promise<EngineConnection>;
+  connectToMerge(): Promise<MergeConnection>;
   /** The whole database at the current read point, as a SQLite file's bytes in order. */
   exportDatabase(onProgress?: (progress: TransferProgress) => void): AsyncIterable<Uint8Array>;
   /**

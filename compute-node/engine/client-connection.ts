@@ -4,7 +4,9 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import type { OpenVolume } from '../volume/open-volume.ts';
 import {
-  type EngineConnection,
+  type ChangesetOutcome,
+  type ConflictPolicy,
+  type MergeConnection,
   type ProgramResult,
   type RunOptions,
   SqlFailure,
@@ -29,7 +31,7 @@ export interface ConnectionLink {
 
 type Consistency = Pick<RunOptions, 'consistency' | 'minLsn' | 'signal'>;
 
-export class ClientConnection implements EngineConnection {
+export class ClientConnection implements MergeConnection {
   readonly id: number;
   readonly slot: number;
   readonly #link: ConnectionLink;
@@ -73,6 +75,14 @@ export class ClientConnection implements EngineConnection {
     if (done.error !== null) throw new SqlFailure(done.error);
     assert(done.description !== null, 'a description without one');
     return done.description;
+  }
+
+  async applyChangeset(changeset: Uint8Array, policy: ConflictPolicy): Promise<ChangesetOutcome> {
+    const source: ProgramSource = { kind: 'changeset', changeset, policy };
+    const { done } = await this.#run(source, { consistency: 'strong' }, null);
+    if (done.error !== null) throw new SqlFailure(done.error);
+    assert(done.changeset !== null, 'a changeset without an outcome');
+    return done.changeset;
   }
 
   interrupt(): void {

@@ -12,7 +12,14 @@ import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { toLsn } from '../../src/log/lsn.ts';
 import type { OpenVolume } from '../volume/open-volume.ts';
-import type { Engine, EngineConnection, EngineLimits, EngineStatus, TransferProgress } from './api.ts';
+import type {
+  Engine,
+  EngineConnection,
+  EngineLimits,
+  EngineStatus,
+  MergeConnection,
+  TransferProgress,
+} from './api.ts';
 import { ClientConnection, type ConnectionLink } from './client-connection.ts';
 import { exportPages } from './export-database.ts';
 import { handOverPages, openImport, type PresentHeader } from './import-database.ts';
@@ -132,7 +139,15 @@ class VolumeEngine implements Engine {
     this.#listen();
   }
 
-  async connect({ readonly }: { readonly readonly: boolean }): Promise<EngineConnection> {
+  connect(options: { readonly readonly: boolean }): Promise<EngineConnection> {
+    return this.#connect(options);
+  }
+
+  connectToMerge(): Promise<MergeConnection> {
+    return this.#connect({ readonly: false });
+  }
+
+  async #connect({ readonly }: { readonly readonly: boolean }): Promise<ClientConnection> {
     this.#refuseEnded();
     if (this.#connections.size >= this.#limits.maxConnections) {
       throw new TidemarkError(

@@ -20,6 +20,8 @@ export function mayCommit(source: ProgramSource, inTransaction: boolean): boolea
     case 'script':
       return !inTransaction || /\b(commit|end|release)\b/i.test(source.sql);
     case 'describe':
+    // It changes an open transaction, and leaves it open.
+    case 'changeset':
       return false;
   }
 }

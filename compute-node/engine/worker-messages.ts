@@ -6,7 +6,15 @@
  */
 import type { ErrorCode } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
-import type { EngineLimits, ProgramEvent, SqlError, StatementDescription, Step } from './api.ts';
+import type {
+  ChangesetOutcome,
+  ConflictPolicy,
+  EngineLimits,
+  ProgramEvent,
+  SqlError,
+  StatementDescription,
+  Step,
+} from './api.ts';
 import type { SharedBuffers } from './shared-state.ts';
 import type { MessagePort } from 'node:worker_threads';
 
@@ -41,7 +49,8 @@ export type CheckResult =
 export type ProgramSource =
   | { readonly kind: 'steps'; readonly steps: readonly Step[] }
   | { readonly kind: 'script'; readonly sql: string }
-  | { readonly kind: 'describe'; readonly sql: string };
+  | { readonly kind: 'describe'; readonly sql: string }
+  | { readonly kind: 'changeset'; readonly changeset: Uint8Array; readonly policy: ConflictPolicy };
 
 export type ToWorker =
   /** The connection's SQLite handle is opened at its first program. */
@@ -73,9 +82,11 @@ export type ToWorker =
 export interface ProgramDone {
   readonly isAutocommit: boolean;
   readonly holdsWriterLock: boolean;
-  /** A script's or describe's error. */
+  /** A script's, a description's or a changeset's error. */
   readonly error: SqlError | null;
   readonly description: StatementDescription | null;
+  /** What became of a changeset. */
+  readonly changeset: ChangesetOutcome | null;
 }
 
 export type FromWorker =

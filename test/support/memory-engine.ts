@@ -70,6 +70,10 @@ export class MemoryEngine implements Engine {
     return connection;
   }
 
+  async connectToMerge(): Promise<never> {
+    throw new TidemarkError('UNSUPPORTED', 'not in memory');
+  }
+
   /** As when a newer epoch is proven. */
   depose(): void {
     this.#deposed = true;

@@ -14,6 +14,7 @@ import type { PageChange } from '../../../src/log/record.ts';
 import type { EngineLimits } from '../api.ts';
 import { packChanges } from '../mtr-packing.ts';
 import type { FromWorker, ToWorker } from '../worker-messages.ts';
+import { ChangesetApplier } from './apply-changeset.ts';
 import { Connection, type ConnectionEnvironment } from './connection.ts';
 import type { Host } from './host.ts';
 import { beginImport } from './import-lock.ts';
@@ -118,6 +119,7 @@ export class EngineCore {
       progressCallback: lib.callback('i(p)', (id: number) =>
         this.#guard(1, () => this.#handles.get(id)?.onProgress() ?? 0),
       ),
+      changesets: new ChangesetApplier(lib),
       maxReadAheadPages: Math.floor(limits.pageCacheBytes / PAGE_SIZE_BYTES / 8),
     };
     this.#programEnvironment = {
@@ -286,6 +288,7 @@ export class EngineCore {
         holdsWriterLock: connection.holdsWriterLock(),
         error: null,
         description: null,
+        changeset: null,
       },
     });
   }

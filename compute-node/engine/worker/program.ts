@@ -9,7 +9,16 @@
 import { assertNever } from '../../../src/base/assert.ts';
 import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { NO_LSN } from '../../../src/log/lsn.ts';
-import type { Condition, EngineLimits, SqlFailure, Statement, StatementDescription, Step } from '../api.ts';
+import type {
+  ChangesetOutcome,
+  Condition,
+  ConflictPolicy,
+  EngineLimits,
+  SqlFailure,
+  Statement,
+  StatementDescription,
+  Step,
+} from '../api.ts';
 import type { ProgramSource } from '../worker-messages.ts';
 import type { Connection } from './connection.ts';
 import { Output } from './output.ts';
@@ -66,6 +75,7 @@ export class Program {
     this.#sliceStartMs = this.#env.nowMs();
     let error: SqlFailure | null = null;
     let description: StatementDescription | null = null;
+    let changeset: ChangesetOutcome | null = null;
     const source = this.#source;
     try {
       switch (source.kind) {
@@ -77,6 +87,9 @@ export class Program {
           break;
         case 'describe':
           description = this.#describe(source.sql);
+          break;
+        case 'changeset':
+          changeset = this.#applyChangeset(source.changeset, source.policy);
           break;
         default:
           assertNever(source, 'program');
@@ -90,6 +103,7 @@ export class Program {
       holdsWriterLock: this.#connection.holdsWriterLock(),
       error: error?.error ?? null,
       description,
+      changeset,
     });
   }
 
@@ -180,6 +194,23 @@ export class Program {
     } finally {
       this.output.touch();
       handle.finish(statement);
+      this.#afterStatement();
+    }
+  }
+
+  /** The transaction has waited for the writer lock, and for a volume that takes writes, when it began. */
+  #applyChangeset(changeset: Uint8Array, policy: ConflictPolicy): ChangesetOutcome {
+    const handle = this.#handle();
+    if (handle.isAutocommit || !this.#connection.holdsWriterLock()) {
+      throw failure('SQLITE_MISUSE', 'a changeset is applied in a write transaction');
+    }
+    this.#startClock();
+    try {
+      this.#refuseStopped('');
+      return handle.applyChangeset(changeset, policy);
+    } finally {
+      this.output.touch();
+      this.#connection.statementDeadlineMs = null;
       this.#afterStatement();
     }
   }

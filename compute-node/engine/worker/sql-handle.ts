@@ -10,7 +10,8 @@ import { assert } from '../../../src/base/assert.ts';
 import type { TidemarkError } from '../../../src/base/errors.ts';
 import { KIB, MIB, PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { type Lsn, NO_LSN } from '../../../src/log/lsn.ts';
-import type { EngineLimits, SqlFailure } from '../api.ts';
+import type { ChangesetOutcome, ConflictPolicy, EngineLimits, SqlFailure } from '../api.ts';
+import type { ChangesetApplier } from './apply-changeset.ts';
 import { answerPragma, authorize, isJudged, type PragmaSettings } from './policy.ts';
 import { failure } from './sql-errors.ts';
 import { isBlank, kindOf } from './sql-text.ts';
@@ -55,6 +56,7 @@ export interface HandleEnvironment {
   readonly readonlyReason: string | null;
   readonly authorizerCallback: Pointer;
   readonly progressCallback: Pointer;
+  readonly changesets: ChangesetApplier;
   readonly maxReadAheadPages: number;
 }
 
@@ -261,6 +263,14 @@ export class SqlHandle implements VfsClient, VolumeFileOwner {
     if (rc === ROW) return true;
     if (rc === DONE) return false;
     throw this.#error();
+  }
+
+  /** In the open transaction. */
+  applyChangeset(changeset: Uint8Array, policy: ConflictPolicy): ChangesetOutcome {
+    this.#clearReasons();
+    const applied = this.#env.changesets.apply(this.#db, changeset, policy);
+    if (applied.code !== 0) throw this.#error();
+    return { conflicts: applied.conflicts, conflictCount: applied.conflictCount };
   }
 
   /** Statements of our own, without results. */

@@ -62,6 +62,34 @@ export interface SqliteExports {
   sqlite3_vfs_register(vfs: Pointer, isDefault: number): number;
   sqlite3_malloc(bytes: number): Pointer;
   sqlite3_free(pointer: Pointer): void;
+  sqlite3changeset_apply_v2(
+    db: Pointer,
+    length: number,
+    changeset: Pointer,
+    filter: Pointer,
+    conflict: Pointer,
+    context: Pointer,
+    rebase: Pointer,
+    rebaseLength: Pointer,
+    flags: number,
+  ): number;
+  sqlite3changeset_op(
+    change: Pointer,
+    table: Pointer,
+    columns: Pointer,
+    operation: Pointer,
+    indirect: Pointer,
+  ): number;
+  sqlite3changeset_pk(change: Pointer, key: Pointer, columns: Pointer): number;
+  sqlite3changeset_old(change: Pointer, column: number, out: Pointer): number;
+  sqlite3changeset_new(change: Pointer, column: number, out: Pointer): number;
+  sqlite3changeset_conflict(change: Pointer, column: number, out: Pointer): number;
+  sqlite3_value_type(value: Pointer): number;
+  sqlite3_value_int64(value: Pointer): bigint;
+  sqlite3_value_double(value: Pointer): number;
+  sqlite3_value_text(value: Pointer): Pointer;
+  sqlite3_value_blob(value: Pointer): Pointer;
+  sqlite3_value_bytes(value: Pointer): number;
   sqlite3_exec(db: Pointer, sql: Pointer, callback: Pointer, arg: Pointer, error: Pointer): number;
 }
 

@@ -51,7 +51,7 @@ export interface SessionMemory {
   seenLsn: Lsn;
 }
 
-const DONE = { isAutocommit: true, holdsWriterLock: false, error: null, description: null };
+const DONE = { isAutocommit: true, holdsWriterLock: false, error: null, description: null, changeset: null };
 
 /** Thrown, but no error: it costs no stack. */
 class PageMiss {

@@ -58,7 +58,7 @@ class Bench {
         commitLsn: toLsn(0),
         needsConfirmation: false,
         bytes: 0,
-        done: { isAutocommit: true, holdsWriterLock: false, error: null, description: null },
+        done: { isAutocommit: true, holdsWriterLock: false, error: null, description: null, changeset: null },
         ...fields,
       },
       confirm,

@@ -114,7 +114,13 @@ class Play {
       }
     }
     this.unposted = [];
-    const done = { isAutocommit: true, holdsWriterLock: false, error: null, description: null };
+    const done = {
+      isAutocommit: true,
+      holdsWriterLock: false,
+      error: null,
+      description: null,
+      changeset: null,
+    };
     out.post(this.sawLsn, isLast ? done : null);
   }
 
