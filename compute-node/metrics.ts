@@ -31,6 +31,11 @@ export function metricsText(
     );
   const metrics: readonly Metric[] = [
     gauge('streams', 'Client streams open.', [[{}, sessions.streams]]),
+    gauge(
+      'engines',
+      'SQL engines: of volumes, of moments of the past, and one kept ready for the next.',
+      Object.entries(node.engines).map(([kind, count]) => [{ kind }, count]),
+    ),
     gauge('websockets', 'WebSockets open.', [[{}, sessions.webSockets]]),
     gauge(
       'vcl',

@@ -24,6 +24,7 @@ import { takeOverVolume } from './driver/take-over.ts';
 import { surveyVolume } from './driver/take-over-survey.ts';
 import type { Engine, EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
+import { EngineWorkers } from './engine/engine-workers.ts';
 import { localMembers, remoteMembers } from './members-access.ts';
 import { NodeOperations } from './node-operations.ts';
 import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
@@ -86,6 +87,7 @@ export class ComputeNode {
   /** Lists, adds, empties and replaces storage nodes. */
   readonly operations: NodeOperations;
   readonly timelines: TimelinesOnNode;
+  readonly #workers: EngineWorkers;
   readonly #idleTimer: Timer;
 
   /** Connects to the storage nodes and joins their cluster (makes it, the first time). Rejects NO_QUORUM, WRONG_CLUSTER. */
@@ -113,6 +115,7 @@ export class ComputeNode {
     this.#options = options;
     this.#nodes = nodes;
     this.#directory = directory;
+    this.#workers = new EngineWorkers(options.workerUrl);
     this.#links = StorageLinks.open({
       clients: nodes.clients,
       clusterId: directory.cluster.clusterId,
@@ -203,6 +206,15 @@ export class ComputeNode {
     return this.#registry.opened();
   }
 
+  /** What takes a thread and memory here. */
+  get engines(): { readonly volumes: number; readonly moments: number; readonly spare: number } {
+    return {
+      volumes: this.#registry.opened().length,
+      moments: this.#registry.openedPasts().length,
+      spare: this.#workers.hasSpare ? 1 : 0,
+    };
+  }
+
   async status(): Promise<ComputeNodeStatus> {
     const opened = new Map(this.#registry.opened().map((volume) => [volume.name, volume]));
     const [nodes, names] = await Promise.all([
@@ -253,6 +265,7 @@ export class ComputeNode {
     this.#idleTimer.cancel();
     this.timelines.close();
     await this.#registry.close();
+    await this.#workers.close();
     this.#links.close();
     this.#directory.close();
     this.#nodes.close();
@@ -288,7 +301,13 @@ export class ComputeNode {
     });
     void finishRegisterMove(this.#directory, found, log.members, logger);
     try {
-      const engine = await openEngine({ volume: log, workerUrl, limits: engineLimits, onEnded });
+      const engine = await openEngine({
+        volume: log,
+        workerUrl,
+        workers: this.#workers,
+        limits: engineLimits,
+        onEnded,
+      });
       return { name, log, engine };
     } catch (error) {
       await log.close();
@@ -300,7 +319,8 @@ export class ComputeNode {
     const { engineLimits, workerUrl } = this.#options;
     const pageCacheBytes = Math.min(engineLimits.pageCacheBytes, PAST_PAGE_CACHE_BYTES);
     const limits = { ...engineLimits, pageCacheBytes };
-    return openEngine({ volume, workerUrl, limits, onEnded, readonlyReason: READONLY_REASON });
+    const workers = this.#workers;
+    return openEngine({ volume, workerUrl, workers, limits, onEnded, readonlyReason: READONLY_REASON });
   }
 
   async #lookup(name: string): Promise<NamedVolume> {

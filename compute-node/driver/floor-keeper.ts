@@ -30,7 +30,7 @@ const MICROS_PER_MS = 1_000;
 const NOTHING_NEW = new Uint8Array(0);
 
 export class FloorKeeper {
-  readonly #registers: Registers;
+  readonly #registers: Pick<Registers, 'changeVolume'>;
   readonly #name: NameValue;
   readonly #logger: Logger;
   readonly #window: FloorWindow;
@@ -49,7 +49,7 @@ export class FloorKeeper {
   #isRaising = false;
 
   constructor(options: {
-    readonly registers: Registers;
+    readonly registers: Pick<Registers, 'changeVolume'>;
     readonly name: NameValue;
     readonly retention: RetentionValue;
     /** What readers see as the newest at opening. */

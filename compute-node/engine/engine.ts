@@ -7,7 +7,7 @@
  * When the writer's term is over, or anything breaks, the engine is over: its state may be ahead of the truth. All programs under way end with
  * the reason; the owner opens the volume anew.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { toLsn } from '../../src/log/lsn.ts';
@@ -21,6 +21,7 @@ import type {
   TransferProgress,
 } from './api.ts';
 import { ClientConnection, type ConnectionLink } from './client-connection.ts';
+import { type EngineWorkers, startEngineWorker } from './engine-workers.ts';
 import { exportPages } from './export-database.ts';
 import { handOverPages, openImport, type PresentHeader } from './import-database.ts';
 import { closedError, MtrIntake } from './mtr-intake.ts';
@@ -28,12 +29,13 @@ import { outcomeUnknown } from './outcome.ts';
 import { PageService } from './page-service.ts';
 import { SharedState } from './shared-state.ts';
 import type { FromWorker, ToWorker, WorkerSetup } from './worker-messages.ts';
-import { avoidWasmInliningBug } from './v8-flags.ts';
 
 export interface OpenEngineOptions {
   readonly volume: OpenVolume;
   /** The built worker/main.js. */
   readonly workerUrl: URL;
+  /** Where the thread comes from; absent: one is started. */
+  readonly workers?: EngineWorkers;
   readonly limits: EngineLimits;
   /** Why nothing can be written through this engine: told to who tries. Absent: it can. */
   readonly readonlyReason?: string;
@@ -90,7 +92,7 @@ class VolumeEngine implements Engine {
   #onReady!: () => void;
   #onBroken!: (reason: TidemarkError) => void;
 
-  constructor({ volume, workerUrl, limits, readonlyReason, onEnded }: OpenEngineOptions) {
+  constructor({ volume, workerUrl, workers, limits, readonlyReason, onEnded }: OpenEngineOptions) {
     this.#volume = volume;
     this.#limits = limits;
     this.#readonlyReason = readonlyReason ?? null;
@@ -108,7 +110,6 @@ class VolumeEngine implements Engine {
     this.#pagePort = port1;
     this.#pagePort.unref();
     const setup: WorkerSetup = {
-      kind: 'engine',
       shared: this.#shared.buffers,
       pagePort: port2,
       headLsn: volume.headLsn,
@@ -116,8 +117,8 @@ class VolumeEngine implements Engine {
       databaseName: volume.name,
       readonlyReason: this.#readonlyReason,
     };
-    avoidWasmInliningBug();
-    this.#worker = new Worker(workerUrl, { workerData: setup, transferList: [port2] });
+    this.#worker = workers?.take() ?? startEngineWorker(workerUrl);
+    this.#worker.postMessage(setup, [port2]);
     this.#intake = new MtrIntake(volume, this.#shared, {
       onNews: () => this.#tellNews(),
       onRefused: (error) => this.#end(error),

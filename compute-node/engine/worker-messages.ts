@@ -18,9 +18,13 @@ import type {
 import type { SharedBuffers } from './shared-state.ts';
 import type { MessagePort } from 'node:worker_threads';
 
-/** Given to the worker at its start. */
-export interface WorkerSetup {
+/** Given to the worker at its start: it loads SQLite and waits for its setup. */
+export interface EngineStart {
   readonly kind: 'engine';
+}
+
+/** The first message to it. */
+export interface WorkerSetup {
   readonly shared: SharedBuffers;
   /** Page answers arrive here, so that the worker can take them in the middle of a statement. */
   readonly pagePort: MessagePort;

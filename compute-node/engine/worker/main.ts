@@ -8,7 +8,14 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from '
 import { assert } from '../../../src/base/assert.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
 import { SharedState } from '../shared-state.ts';
-import type { CheckSetup, FromWorker, PageAnswer, ToWorker, WorkerSetup } from '../worker-messages.ts';
+import type {
+  CheckSetup,
+  EngineStart,
+  FromWorker,
+  PageAnswer,
+  ToWorker,
+  WorkerSetup,
+} from '../worker-messages.ts';
 import { checkDatabase } from './check-database.ts';
 import { EngineCore } from './core.ts';
 import type { Host } from './host.ts';
@@ -82,10 +89,25 @@ class ThreadHost implements Host {
   }
 }
 
-async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
+/** SQLite is loaded before it is known for which volume. */
+async function awaitEngine(port: MessagePort): Promise<void> {
+  const library = await SqliteLibrary.load();
+  let accept: ((messages: readonly ToWorker[]) => void) | null = null;
+  // One listener from the first message on: between two of them a message could be lost.
+  port.on('message', (message: WorkerSetup | readonly ToWorker[]) => {
+    if (accept === null) accept = runEngine(library, port, message as WorkerSetup);
+    else accept(message as readonly ToWorker[]);
+  });
+}
+
+function runEngine(
+  library: SqliteLibrary,
+  port: MessagePort,
+  setup: WorkerSetup,
+): (messages: readonly ToWorker[]) => void {
   const shared = new SharedState(setup.shared);
   const host = new ThreadHost(port, setup.pagePort, shared);
-  const core = new EngineCore(await SqliteLibrary.load(), host, {
+  const core = new EngineCore(library, host, {
     limits: setup.limits,
     headLsn: setup.headLsn,
     databaseName: setup.databaseName,
@@ -116,12 +138,12 @@ async function runEngine(port: MessagePort, setup: WorkerSetup): Promise<void> {
     const deadlineMs = core.nextDeadlineMs;
     if (deadlineMs !== null) timer = setTimeout(pump, Math.max(1, deadlineMs - host.nowMs()));
   };
-  port.on('message', (messages: readonly ToWorker[]) => {
-    accept(messages);
-    pump();
-  });
   host.post({ kind: 'ready' });
   host.flush();
+  return (messages) => {
+    accept(messages);
+    pump();
+  };
 }
 
 function publish(core: EngineCore, shared: SharedState): void {
@@ -138,6 +160,6 @@ function publish(core: EngineCore, shared: SharedState): void {
 }
 
 assert(parentPort !== null, 'the SQL worker runs in a worker thread');
-const setup = workerData as WorkerSetup | CheckSetup;
-if (setup.kind === 'engine') await runEngine(parentPort, setup);
-else parentPort.postMessage(await checkDatabase(setup));
+const start = workerData as EngineStart | CheckSetup;
+if (start.kind === 'engine') await awaitEngine(parentPort);
+else parentPort.postMessage(await checkDatabase(start));
