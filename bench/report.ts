@@ -1,28 +1,30 @@
-/** What a benchmark found, with what it ran on, and how it compares with what was wanted. */
+/** What a run of the benchmarks found, with what it ran on: as text, and as JSON for programs. (The page to look at is html/page.ts.) */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
-import type { LoadResult } from './load.ts';
-
-export interface Target {
-  readonly name: string;
-  readonly wanted: number;
-  /** `at-most` for latencies and sizes, `at-least` for rates. */
-  readonly is: 'at-most' | 'at-least';
-  readonly unit: string;
-  /** Null: not measured in this run, which counts as neither. */
-  readonly found: number | null;
-}
+import { cpus, loadavg, release, totalmem } from 'node:os';
+import type { SuiteOutcome, Table } from './suite.ts';
+import { isMet, type Target } from './target.ts';
 
 export interface BenchReport {
-  readonly bench: string;
   readonly command: string;
   readonly at: string;
   readonly machine: Machine;
   readonly commit: string | null;
-  readonly settings: Readonly<Record<string, unknown>>;
-  readonly results: unknown;
-  readonly targets: readonly (Target & { readonly isMet: boolean | null })[];
+  readonly isQuick: boolean;
+  readonly suites: readonly SuiteReport[];
+}
+
+export interface SuiteReport extends SuiteOutcome {
+  readonly suite: string;
+  readonly about: string;
+  readonly tookSeconds: number;
+  readonly targets: readonly JudgedTarget[];
+  /** Why it could not measure; null when it did. */
+  readonly failure: string | null;
+}
+
+export interface JudgedTarget extends Target {
+  readonly isMet: boolean | null;
 }
 
 export interface Machine {
@@ -31,73 +33,75 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly node: string;
   readonly os: string;
+  /** Processes that wanted a core, over the minute before: what else ran. */
+  readonly loadBefore: number;
 }
 
-export function makeReport(
-  bench: string,
-  settings: Readonly<Record<string, unknown>>,
-  results: unknown,
-  targets: readonly Target[],
-): BenchReport {
+/** To be called before anything is measured. */
+export function describeMachine(): Machine {
   return {
-    bench,
-    command: ['tidemark', ...process.argv.slice(2)].join(' '),
-    at: new Date().toISOString(),
-    machine: {
-      cpu: cpus()[0]?.model ?? 'unknown',
-      cores: cpus().length,
-      memoryGiB: Math.round((totalmem() / 1024 ** 3) * 10) / 10,
-      node: process.version,
-      os: `${process.platform} ${release()}`,
-    },
-    commit: commit(),
-    settings,
-    results,
-    targets: targets.map((target) => ({ ...target, isMet: isMet(target) })),
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryGiB: Math.round((totalmem() / 1024 ** 3) * 10) / 10,
+    node: process.version,
+    os: `${process.platform} ${release()}`,
+    loadBefore: Math.round((loadavg()[0] ?? 0) * 100) / 100,
   };
 }
 
-export function headText(report: BenchReport): string {
-  const { cpu, cores, memoryGiB, node, os } = report.machine;
-  return `${report.command}\n${cpu}, ${cores} cores, ${memoryGiB} GiB, Node ${node}, ${os}, commit ${report.commit ?? 'unknown'}\n`;
+export function judge(targets: readonly Target[]): readonly JudgedTarget[] {
+  return targets.map((target) => ({ ...target, isMet: isMet(target) }));
 }
 
-export function targetsText(report: BenchReport): string {
-  return report.targets
+export function headText({ command, machine, commit }: Omit<BenchReport, 'suites'>): string {
+  const { cpu, cores, memoryGiB, node, os, loadBefore } = machine;
+  const busy =
+    loadBefore > cores / 2
+      ? `The machine was not quiet (load ${loadBefore}): figures are worse than it can do.\n`
+      : '';
+  return `${command}\n${cpu}, ${cores} cores, ${memoryGiB} GiB, Node ${node}, ${os}, commit ${commit ?? 'unknown'}\n${busy}`;
+}
+
+export function suiteText(report: SuiteReport): string {
+  const failure = report.failure === null ? '' : `  FAILED: ${report.failure}\n`;
+  const tables = report.tables.map((table) => `${tableText(table)}\n`).join('');
+  return `${tables}${failure}${targetsText(report.targets)}`;
+}
+
+export function tableText({ title, head, rows, note }: Table): string {
+  return `${title}\n${textTable(head, rows)}${note === undefined ? '' : `  ${note}\n`}`;
+}
+
+export function targetsText(targets: readonly JudgedTarget[]): string {
+  return targets
     .map(({ name, wanted, is, unit, found, isMet: met }) => {
       const sign = is === 'at-most' ? '≤' : '≥';
       const verdict = met === null ? 'not measured' : met ? 'met' : 'SHORT';
-      const figure = found === null ? '' : ` ${round(found)} ${unit}`;
-      return `  ${name}:${figure} (wanted ${sign} ${wanted} ${unit}): ${verdict}\n`;
+      const figure = found === null ? '' : ` ${withUnit(found, unit)}`;
+      return `  ${name}:${figure} (wanted ${sign} ${withUnit(wanted, unit)}): ${verdict}\n`;
     })
     .join('');
 }
 
-/** The last line of every benchmark. */
-export function summaryLine(report: BenchReport): string {
-  const figures = report.targets
-    .filter(({ found }) => found !== null)
-    .map(({ name, found, unit }) => `${name} ${round(found!)} ${unit}`);
-  const short = report.targets.filter(({ isMet: met }) => met === false).length;
-  const measured = figures.length;
-  return `bench ${report.bench}: ${measured - short} of ${measured} targets met${figures.length > 0 ? `; ${figures.join('; ')}` : ''}\n`;
+/** The last line of a run. */
+export function summaryLine({ suites }: BenchReport): string {
+  const measured = suites.flatMap(({ targets }) => targets).filter(({ isMet: met }) => met !== null);
+  const met = measured.filter(({ isMet: isGood }) => isGood === true).length;
+  const failed = suites.filter(({ failure }) => failure !== null).map(({ suite }) => suite);
+  const names = suites.map(({ suite }) => suite).join(', ');
+  const failures = failed.length === 0 ? '' : `; failed: ${failed.join(', ')}`;
+  return `bench ${names}: ${met} of ${measured.length} targets met${failures}\n`;
 }
 
-export function hasShortfall(report: BenchReport): boolean {
-  return report.targets.some(({ isMet: met }) => met === false);
+/** A target missed, or a suite that could not measure. */
+export function hasShortfall({ suites }: BenchReport): boolean {
+  return suites.some(
+    ({ targets, failure }) => failure !== null || targets.some(({ isMet: met }) => met === false),
+  );
 }
 
 export function saveReport(path: string, report: BenchReport): void {
   writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`);
-}
-
-export function loadTable(results: readonly LoadResult[], operation: string): string {
-  const rows = results.map((result) => [
-    String(result.clients),
-    Math.round(result.perSecond).toLocaleString('en'),
-    ...[result.p50Ms, result.p95Ms, result.p99Ms, result.p999Ms, result.maxMs].map((ms) => ms.toFixed(2)),
-  ]);
-  return textTable(['clients', `${operation}/s`, 'p50 ms', 'p95 ms', 'p99 ms', 'p99.9 ms', 'max ms'], rows);
 }
 
 export function textTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -107,19 +111,24 @@ export function textTable(head: readonly string[], rows: readonly (readonly stri
   return [head, ...rows].map(line).join('');
 }
 
-function isMet(target: Target): boolean | null {
-  if (target.found === null) return null;
-  return target.is === 'at-most' ? target.found <= target.wanted : target.found >= target.wanted;
-}
-
-function round(value: number): string {
+/** Large figures whole, small ones with two digits. */
+export function figure(value: number): string {
   return value >= 100 ? Math.round(value).toLocaleString('en') : String(Math.round(value * 100) / 100);
 }
 
-function commit(): string | null {
+function withUnit(value: number, unit: string): string {
+  return `${figure(value)} ${unit}`;
+}
+
+/** Of the checkout that is measured; null outside of one. */
+export function commitName(): string | null {
   try {
     const run = (...args: string[]): string =>
-      execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+      execFileSync('git', args, {
+        cwd: import.meta.dirname,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim();
     const isDirty = run('status', '--porcelain') !== '';
     return `${run('rev-parse', '--short=12', 'HEAD')}${isDirty ? ' with changes' : ''}`;
   } catch {

@@ -1,0 +1,24 @@
+/** All suites, in the order in which they run, each loaded when it is wanted: what one needs may be missing where another runs. */
+import { TidemarkError } from '../src/base/errors.ts';
+import type { Suite } from './suite.ts';
+
+const LOADERS: Readonly<Record<string, () => Promise<Suite>>> = {
+  micro: async () => (await import('./suites/micro.ts')).micro,
+  quorum: async () => (await import('./suites/quorum.ts')).quorum,
+  select: async () => (await import('./suites/select.ts')).select,
+  scan: async () => (await import('./suites/scan.ts')).scan,
+};
+
+export const SUITE_NAMES: readonly string[] = Object.keys(LOADERS);
+
+/** In their own order, whatever the order of `names`; all when it is empty. */
+export function loadSuites(names: readonly string[]): Promise<readonly Suite[]> {
+  for (const name of names) {
+    if (Object.hasOwn(LOADERS, name)) continue;
+    throw new TidemarkError('BAD_REQUEST', `there is no benchmark '${name}'`, {
+      nextStep: `Choose of: ${SUITE_NAMES.join(', ')}.`,
+    });
+  }
+  const wanted = SUITE_NAMES.filter((name) => names.length === 0 || names.includes(name));
+  return Promise.all(wanted.map((name) => LOADERS[name]!()));
+}

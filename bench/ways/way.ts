@@ -1,0 +1,26 @@
+/** The ways in which a program can reach a volume, behind one interface, so that each workload is written once. */
+
+export type Arg = string | number;
+
+export interface SqlStatement {
+  readonly sql: string;
+  readonly args: readonly Arg[];
+}
+
+/** One client: asks one thing at a time. */
+export interface SqlClient {
+  /** One statement, a transaction of its own. Resolves to the number of rows that came back. */
+  run(sql: string, args: readonly Arg[]): Promise<number>;
+  /** All of them in one write transaction, sent as one request. */
+  batch(statements: readonly SqlStatement[]): Promise<void>;
+  /** A write transaction of one request after another, as `work` makes them; committed when it resolves, rolled back when it rejects. */
+  transaction(work: (run: SqlClient['run']) => Promise<void>): Promise<void>;
+  close(): Promise<void> | void;
+}
+
+export interface SqlWay {
+  readonly name: string;
+  connect(): Promise<SqlClient>;
+  /** So many at once, for ways that share something between them. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,38 @@
+/** The table of the simple workloads: rows of about a hundred bytes by integer key, the size class of a small business row. */
+import { randomBytes } from 'node:crypto';
+import type { SqlClient } from '../ways/way.ts';
+
+export const PAYLOAD_CHARS = 100;
+const ROWS_PER_INSERT = 5_000;
+
+/** Payloads share nothing with each other, so that an update changes all of the row; cut from one text, so that they cost nothing. */
+const RANDOM_TEXT = randomBytes(48 * 1024).toString('base64');
+
+export function payload(chars = PAYLOAD_CHARS): string {
+  const from = Math.floor(Math.random() * (RANDOM_TEXT.length - chars));
+  return RANDOM_TEXT.slice(from, from + chars);
+}
+
+/** From 1 to `count`. */
+export function anyId(count: number): number {
+  return 1 + Math.floor(Math.random() * count);
+}
+
+/** `table(id INTEGER PRIMARY KEY, v TEXT)`, filled with `rows` rows of `chars` characters. */
+export async function fillTable(
+  client: SqlClient,
+  table: string,
+  rows: number,
+  chars = PAYLOAD_CHARS,
+): Promise<void> {
+  await client.run(`DROP TABLE IF EXISTS ${table}`, []);
+  await client.run(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, v TEXT NOT NULL)`, []);
+  for (let done = 0; done < rows; done += ROWS_PER_INSERT) {
+    const to = Math.min(rows, done + ROWS_PER_INSERT);
+    await client.run(
+      `INSERT INTO ${table} WITH RECURSIVE n(i) AS (SELECT ${done + 1} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})
+       SELECT i, hex(randomblob(${chars / 2})) FROM n`,
+      [],
+    );
+  }
+}
