@@ -43,10 +43,10 @@ export function isCollectionDue(env: CollectEnv, segment: Segment): boolean {
   const { nowMs } = env;
   if (segment.isCollecting || segment.isRepairing || segment.isQuarantined || nowMs < segment.collectAfterMs)
     return false;
-  return (
-    collectableFloor(segment) > segment.collected + 1 ||
-    collectableChunks(env, segment) > segment.chunksCollected
-  );
+  const floor = collectableFloor(segment);
+  if (floor > segment.collected + 1) return true;
+  // Most often nothing lies below the floor that is not gone already, whatever the peers hold.
+  return floor > segment.chunksCollected + 1 && collectableChunks(env, segment) > segment.chunksCollected;
 }
 
 /** What is not in page form yet is not collected: a pass ends below it and the next one goes on. */

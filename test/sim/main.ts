@@ -74,9 +74,11 @@ async function many(options: Options, isCoverage: boolean): Promise<boolean> {
   const pool = new SeedPool(options.workers, options.weights);
   const results: SeedResult[] = [];
   const failed: SeedResult[] = [];
+  let cpuMs = 0;
   try {
-    await pool.run(seedsOf(options), (result) => {
+    await pool.run(seedsOf(options), (result, tookMs) => {
       results.push(result);
+      cpuMs += tookMs;
       if (result.violation !== null) {
         failed.push(result);
         console.log(`seed ${result.seed}: ${result.violation.rule}: ${firstLine(result.violation.message)}`);
@@ -88,7 +90,7 @@ async function many(options: Options, isCoverage: boolean): Promise<boolean> {
   }
   failed.sort((a, b) => a.seed - b.seed);
   for (const { seed } of failed.slice(0, MAX_TOLD)) console.log(await explain(seed, options.weights));
-  const totals = totalsOf(results, performance.now() - startedMs);
+  const totals = totalsOf(results, performance.now() - startedMs, cpuMs);
   if (isCoverage) console.log(formatCoverage(totals));
   finish(options, totals, { failed });
   return failed.length === 0 && (!isCoverage || totals.neverStruck.length === 0);

@@ -12,6 +12,8 @@ export interface Totals {
   readonly events: number;
   readonly virtualSeconds: number;
   readonly seconds: number;
+  /** Of processors, over all workers; 0: not measured. */
+  readonly cpuSeconds: number;
   readonly acknowledged: number;
   readonly readsChecked: number;
   readonly struck: Readonly<Record<string, number>>;
@@ -19,7 +21,7 @@ export interface Totals {
   readonly neverStruck: readonly string[];
 }
 
-export function totalsOf(results: readonly SeedResult[], tookMs: number): Totals {
+export function totalsOf(results: readonly SeedResult[], tookMs: number, cpuMs = 0): Totals {
   const sum = (of: (result: SeedResult) => number): number =>
     results.reduce((total, result) => total + of(result), 0);
   const struck: Record<string, number> = {};
@@ -30,6 +32,7 @@ export function totalsOf(results: readonly SeedResult[], tookMs: number): Totals
     events: sum(({ events }) => events),
     virtualSeconds: Math.round(sum(({ virtualMs }) => virtualMs) / 1_000),
     seconds: Math.round(tookMs / 100) / 10,
+    cpuSeconds: Math.round(cpuMs / 100) / 10,
     acknowledged: sum(({ acknowledged }) => acknowledged),
     readsChecked: sum(({ readsChecked }) => readsChecked),
     struck,
@@ -38,9 +41,12 @@ export function totalsOf(results: readonly SeedResult[], tookMs: number): Totals
 }
 
 export function formatSummary(totals: Totals): string {
-  const { seeds, violations, virtualSeconds, seconds, acknowledged, readsChecked } = totals;
+  const { seeds, violations, virtualSeconds, seconds, cpuSeconds, acknowledged, readsChecked } = totals;
   const faults = Object.values(totals.struck).reduce((sum, count) => sum + count, 0);
-  const speed = seconds > 0 ? `, ${Math.round(virtualSeconds / seconds)} × real time` : '';
+  const speed =
+    cpuSeconds > 0
+      ? ` (${Math.round(virtualSeconds / cpuSeconds)} × real time per core, ${(cpuSeconds / seeds).toFixed(2)} CPU-s a seed)`
+      : '';
   return (
     `${seeds} seeds, ${violations} violations: ${acknowledged} transactions answered, ${readsChecked} pages compared, ` +
     `${faults} faults, ${virtualSeconds} virtual seconds in ${seconds} s${speed}`

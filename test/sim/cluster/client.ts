@@ -31,7 +31,7 @@ export const CLIENTS = 'clients';
 const ANSWER_TIMEOUT_MS = 5_000;
 const ACTIVE_LISTS = 6;
 /** Share of transactions before which a client goes to another compute node, for no reason. */
-const HOPS = 0.08;
+const HOPS = 0.05;
 /** How long clients wait for an answer; the hasty ones are at a new writer soon. */
 const PATIENCE_MS = [150, 600, ANSWER_TIMEOUT_MS] as const;
 

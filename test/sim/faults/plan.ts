@@ -18,6 +18,10 @@ export const FAULT_KINDS: readonly FaultKind[] = [
 /** How many times as often as usual a kind is drawn; kinds that are not named stay as they are. */
 export type FaultWeights = Readonly<Record<string, number>>;
 
+/** Share of runs in which nothing goes wrong. */
+const NO_FAULTS = 0.03;
+const FAULT_COUNTS = [2, 3, 5, 7, 9, 12] as const;
+
 export function drawPlan(
   seed: number,
   fromMs: number,
@@ -31,7 +35,7 @@ export function drawPlan(
     weight: kind.weight * (weights[kind.name] ?? 1),
   }));
   const total = kinds.reduce((sum, { weight }) => sum + weight, 0);
-  const drawn = chance.pick([0, 2, 4, 7, 12]);
+  const drawn = chance.chance(NO_FAULTS) ? 0 : chance.pick(FAULT_COUNTS);
   const count = faultCount ?? drawn;
   // Some runs know few kinds, so that each gets to strike more than once and together with itself.
   const favourites = chance.chance(0.3) && bias.weights === undefined ? chance.some(kinds, 3) : null;

@@ -1,8 +1,9 @@
 /**
- * `npm run sim -- mutants [--only NAME…] [--sample N] [--seeds 200] [--from 1] [--jobs 2] [--json FILE]`: every mutant must be caught within the
- * seeds, and the product as it is must be quiet over the very seeds at which they were.
+ * `npm run sim -- mutants [--only NAME…] [--sample N] [--within-s S] [--seeds 200] [--from 1] [--jobs 2] [--json FILE]`: every mutant must be
+ * caught within the seeds, and the product as it is must be quiet over the very seeds at which they were.
  *
- * `--sample N` takes N of them, others every day.
+ * `--sample N` takes N of them, others every day. `--within-s S` ends after so many seconds: a mutant that is not caught by then is left undecided,
+ * which is no failure.
  */
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -13,12 +14,16 @@ import { MUTANTS } from './table.ts';
 import { type Places, runTrial, type Verdict } from './trial.ts';
 
 const DAY_MS = 86_400_000;
+/** Of the time there is; the rest is left for the product as it is. */
+const MUTANTS_SHARE = 2 / 3;
 
 interface Options {
   readonly mutants: readonly Mutant[];
   readonly seeds: number;
   readonly firstSeed: number;
   readonly jobs: number;
+  /** null: until all is done. */
+  readonly withinMs: number | null;
   readonly json: string | null;
 }
 
@@ -42,38 +47,49 @@ export async function runMutants(args: readonly string[]): Promise<boolean> {
     compiled: fileURLToPath(new URL('../../..', import.meta.url)),
   };
   const startedAt = Date.now();
+  const endAfter = (share: number): number | null =>
+    options.withinMs === null ? null : startedAt + options.withinMs * share;
+  const mutantsEndAtMs = endAfter(MUTANTS_SHARE);
   const outcomes = await inParallel(options.jobs, options.mutants, async (mutant) => {
-    const outcome = await tryMutant(mutant, options, places);
+    const outcome = await tryMutant(mutant, mutantsEndAtMs, options, places);
     console.log(lineOf(outcome));
     return outcome;
   });
-  const alarms = await control(outcomes, options, places);
-  const survivors = outcomes.filter(({ verdict }) => verdict.kind !== 'caught');
+  const alarms = await control(outcomes, endAfter(1), options, places);
+  const undecided = outcomes.filter(({ verdict }) => verdict.kind === 'undecided');
+  const survivors = outcomes.filter(({ verdict: { kind } }) => kind !== 'caught' && kind !== 'undecided');
   const latest = Math.max(
     0,
     ...outcomes.map(({ verdict }) => (verdict.kind === 'caught' ? verdict.seed : 0)),
   );
   if (options.json !== null)
     writeFileSync(options.json, `${JSON.stringify(report(outcomes, alarms), null, 2)}\n`);
-  const caught = outcomes.length - survivors.length;
+  const caught = outcomes.length - survivors.length - undecided.length;
   const tookS = Math.round((Date.now() - startedAt) / 1_000);
+  const ranOut = undecided.length > 0 ? `, ${undecided.length} undecided when time was up` : '';
   console.log(
-    `mutants: ${caught} of ${outcomes.length} caught (the last at seed ${latest}), ${survivors.length} survived ${options.seeds} seeds, ${alarms.length} false alarms, ${tookS} s`,
+    `mutants: ${caught} of ${outcomes.length} caught (the last at seed ${latest}), ${survivors.length} survived ${options.seeds} seeds${ranOut}, ${alarms.length} false alarms, ${tookS} s`,
   );
   return survivors.length === 0 && alarms.length === 0;
 }
 
-async function tryMutant(mutant: Mutant, options: Options, places: Places): Promise<Outcome> {
+async function tryMutant(
+  mutant: Mutant,
+  endAtMs: number | null,
+  options: Options,
+  places: Places,
+): Promise<Outcome> {
   const startedAt = Date.now();
   const { arena, hint = {} } = mutant;
   const { firstSeed, seeds } = options;
-  const verdict = await runTrial({ arena, hint, mutant, firstSeed, seeds }, places);
+  const verdict = await runTrial({ arena, hint, mutant, firstSeed, seeds, endAtMs }, places);
   return { mutant, verdict, tookMs: Date.now() - startedAt };
 }
 
 /** The unmutated product, over the seeds that were needed. */
 async function control(
   outcomes: readonly Outcome[],
+  endAtMs: number | null,
   options: Options,
   places: Places,
 ): Promise<readonly string[]> {
@@ -81,17 +97,19 @@ async function control(
   for (const { mutant, verdict } of outcomes) {
     const { arena, hint = {} } = mutant;
     const key = JSON.stringify([arena, hint]);
+    if (verdict.kind === 'undecided') continue;
     const used = verdict.kind === 'caught' ? verdict.seed - options.firstSeed + 1 : options.seeds;
     const known = scenarios.get(key) ?? { scenario: { arena, hint }, seeds: 0 };
     known.seeds = Math.max(known.seeds, used);
     scenarios.set(key, known);
   }
   const alarms = await inParallel(options.jobs, [...scenarios.values()], async ({ scenario, seeds }) => {
-    const trial = { ...scenario, mutant: null, firstSeed: options.firstSeed, seeds };
+    const trial = { ...scenario, mutant: null, firstSeed: options.firstSeed, seeds, endAtMs };
     const verdict = await runTrial(trial, places);
     const name = `${scenario.arena}${Object.keys(scenario.hint).length > 0 ? ` ${JSON.stringify(scenario.hint)}` : ''}`;
     if (verdict.kind !== 'caught') {
-      console.log(`control  ${name}: quiet over ${seeds} seeds`);
+      const through = verdict.kind === 'undecided' ? verdict.seeds : seeds;
+      console.log(`control  ${name}: quiet over ${through} seeds`);
       return [];
     }
     const alarm = `${name}: seed ${verdict.seed}: ${verdict.why}`;
@@ -108,6 +126,8 @@ function lineOf({ mutant, verdict, tookMs }: Outcome): string {
       return `caught   ${mutant.name} at seed ${verdict.seed} (${took}): ${verdict.why.split('\n')[0]?.slice(0, 160)}`;
     case 'survived':
       return `SURVIVED ${mutant.name}: ${verdict.seeds} seeds (${took})`;
+    case 'undecided':
+      return `OPEN     ${mutant.name}: time was up after ${verdict.seeds} seeds (${took})`;
     case 'not-loaded':
       return `UNUSED   ${mutant.name}: never loaded: ${verdict.files.join(', ')}`;
   }
@@ -134,6 +154,7 @@ function readOptions(args: readonly string[]): Options {
     options: {
       only: { type: 'string', multiple: true },
       sample: { type: 'string' },
+      'within-s': { type: 'string' },
       seeds: { type: 'string', default: '200' },
       from: { type: 'string', default: '1' },
       jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },
@@ -158,6 +179,7 @@ function readOptions(args: readonly string[]): Options {
     seeds: number(values.seeds),
     firstSeed: number(values.from),
     jobs: number(values.jobs),
+    withinMs: values['within-s'] === undefined ? null : number(values['within-s']) * 1_000,
     json: values.json ?? null,
   };
 }

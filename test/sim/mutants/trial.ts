@@ -17,11 +17,15 @@ export interface Trial {
   readonly mutant: Mutant | null;
   readonly firstSeed: number;
   readonly seeds: number;
+  /** When it is to end, caught or not; null: when the seeds are through. */
+  readonly endAtMs: number | null;
 }
 
 export type Verdict =
   | { readonly kind: 'caught'; readonly seed: number; readonly why: string }
   | { readonly kind: 'survived'; readonly seeds: number }
+  /** Time was up after so many seeds. */
+  | { readonly kind: 'undecided'; readonly seeds: number }
   /** The mutated code never ran: the trial says nothing. */
   | { readonly kind: 'not-loaded'; readonly files: readonly string[] };
 
@@ -54,7 +58,7 @@ export async function runTrial(trial: Trial, { root, compiled }: Places): Promis
     const verdict = await runChild(trial, dataFile);
     const loaded = readFileSync(loadedFile, 'utf8').split('\n');
     const missing = Object.keys(sources).filter((url) => !loaded.includes(url));
-    return missing.length === 0 || verdict.kind === 'caught'
+    return missing.length === 0 || verdict.kind !== 'survived'
       ? verdict
       : { kind: 'not-loaded', files: missing };
   } finally {
@@ -64,7 +68,7 @@ export async function runTrial(trial: Trial, { root, compiled }: Places): Promis
 
 function runChild(trial: Trial, dataFile: string): Promise<Verdict> {
   const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
-  const { arena, firstSeed, seeds, hint } = trial;
+  const { arena, firstSeed, seeds, hint, endAtMs } = trial;
   return new Promise((resolve, reject) => {
     const child = spawn(
       process.execPath,
@@ -87,6 +91,11 @@ function runChild(trial: Trial, dataFile: string): Promise<Verdict> {
       child.kill('SIGKILL');
     };
     let watchdog = setTimeout(hung, SEED_TIMEOUT_MS);
+    const timeIsUp = (): void => {
+      verdict ??= { kind: 'undecided', seeds: nextSeed - firstSeed };
+      child.kill('SIGKILL');
+    };
+    const end = endAtMs === null ? null : setTimeout(timeIsUp, Math.max(0, endAtMs - Date.now()));
     createInterface({ input: child.stdout }).on('line', (text) => {
       const line = readLine(text);
       if (line === null) return;
@@ -101,6 +110,7 @@ function runChild(trial: Trial, dataFile: string): Promise<Verdict> {
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(watchdog);
+      if (end !== null) clearTimeout(end);
       if (verdict !== null) resolve(verdict);
       else if (signal !== null && FROM_OUTSIDE.has(signal))
         reject(new Error(`a trial was ended by ${signal}`));

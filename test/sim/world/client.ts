@@ -7,7 +7,7 @@ import { TidemarkError } from '../../../src/base/errors.ts';
 import type { ClientStream, StorageNodeClient, StreamHandlers } from '../../../src/env/transport.ts';
 import type { NodeId } from '../../../src/log/lsn.ts';
 import type { StorageNodeMethods, StreamMethod, UnaryMethod } from '../../../src/messages/messages.ts';
-import type { Links } from './links.ts';
+import type { Link, Links } from './links.ts';
 import type { SimProcess } from './process.ts';
 import type { SimServer } from './server.ts';
 import { SimStream } from './stream.ts';
@@ -31,6 +31,8 @@ export class SimClient implements StorageNodeClient {
   readonly #host: Host;
   readonly #links: Links;
   readonly #tap: Tap;
+  readonly #outward: Link;
+  readonly #inward: Link;
   readonly #streams = new Set<{ close(): void }>();
   #isClosed = false;
 
@@ -46,6 +48,8 @@ export class SimClient implements StorageNodeClient {
     this.#host = options.host;
     this.#links = options.links;
     this.#tap = options.tap;
+    this.#outward = options.links.between(options.caller.name, options.host.process.name);
+    this.#inward = options.links.between(options.host.process.name, options.caller.name);
   }
 
   call<M extends UnaryMethod>(
@@ -95,14 +99,6 @@ export class SimClient implements StorageNodeClient {
   close(): void {
     this.#isClosed = true;
     for (const stream of this.#streams) stream.close();
-  }
-
-  get #outward() {
-    return this.#links.between(this.#caller.name, this.#host.process.name);
-  }
-
-  get #inward() {
-    return this.#links.between(this.#host.process.name, this.#caller.name);
   }
 
   /** Returns what to do when the caller gives up. */
