@@ -64,13 +64,12 @@ export class MomentResolver {
   /** `moment` null: now. Rejects as Timelines.resolve does. */
   async resolve(name: string, moment: Moment | null): Promise<ResolvedPoint> {
     for (let attempt = 1; ; attempt += 1) {
+      const opening = this.#context.openHere(name);
       try {
-        const opening = this.#context.openHere(name);
-        return opening === null
-          ? await this.#fromRegisters(name, moment)
-          : await this.#fromWriter(await opening, moment);
+        if (opening !== null) return await this.#fromWriter(await opening, moment);
+        return await this.#fromRegisters(name, moment);
       } catch (error) {
-        if (!isTidemarkError(error, 'DEPOSED') || attempt === MAX_ATTEMPTS) throw error;
+        if (attempt === MAX_ATTEMPTS || !mayBeElsewhereNow(error, opening !== null)) throw error;
       }
     }
   }
@@ -132,7 +131,9 @@ export class MomentResolver {
     };
     const plan = planMoment(known.history, moment);
     if (plan.kind === 'find' && log.headLsn > log.vdl && (await this.#mayGrow(known, plan))) {
-      await log.whenDurable(log.headLsn);
+      await log.whenDurable(log.headLsn).catch((error: unknown) => {
+        throw asUnsettled(name, error);
+      });
       const history = { ...known.history, durableLsn: log.vdl };
       return this.#settle({ ...known, history }, planMoment(history, moment));
     }
@@ -248,6 +249,21 @@ export class MomentResolver {
       tailOf(pg, bounds.throughLsn),
     );
   }
+}
+
+/** The volume changed hands, or was closed here, in the middle of it. */
+function mayBeElsewhereNow(error: unknown, wasHere: boolean): boolean {
+  if (isTidemarkError(error, 'DEPOSED') || isTidemarkError(error, 'VOLUME_HELD')) return true;
+  return wasHere && isTidemarkError(error, 'UNAVAILABLE');
+}
+
+/** Nothing was written by who asks, so no outcome of theirs is unknown. */
+function asUnsettled(name: string, error: unknown): unknown {
+  if (!isTidemarkError(error, 'OUTCOME_UNKNOWN')) return error;
+  return new TidemarkError('NO_QUORUM', `commits of that time to ${name} still wait for their write quorum`, {
+    nextStep:
+      'Check with `tidemark status` that four storage nodes of six are up, or name an earlier moment.',
+  });
 }
 
 function requiredScl({ manifest, tailOf }: Known, { run, lsn }: ReadPoint, pg: PgIndex): Lsn {
