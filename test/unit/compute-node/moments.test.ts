@@ -291,11 +291,14 @@ describe('moments', () => {
     const at = await markTime();
     // As if the quorum of the second were still on its way, until somebody waits for it.
     let isWaitedFor = false;
+    const waitFor = async (lsn: Lsn): Promise<void> => {
+      isWaitedFor = lsn === late;
+    };
     node.present = (log) =>
       new Proxy(log, {
         get: (target, property) => {
           if (property === 'vdl' && !isWaitedFor) return early;
-          if (property === 'whenDurable') return async (lsn: Lsn) => void (isWaitedFor = lsn === late);
+          if (property === 'whenDurable') return waitFor;
           const value: unknown = Reflect.get(target, property, target);
           return typeof value === 'function' ? value.bind(target) : value;
         },
