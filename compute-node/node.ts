@@ -12,7 +12,7 @@ import { isTidemarkError, TidemarkError } from '../src/base/errors.ts';
 import { MIB } from '../src/base/limits.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
 import type { Timer } from '../src/env/env.ts';
-import type { NodeId } from '../src/log/lsn.ts';
+import type { Lsn, NodeId } from '../src/log/lsn.ts';
 import type { ClusterNode } from '../src/register/values.ts';
 import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
 import { NodeClients } from './driver/node-clients.ts';
@@ -22,6 +22,8 @@ import type { MembersAccess } from './driver/segment-mover.ts';
 import { StorageLinks } from './driver/storage-links.ts';
 import { takeOverVolume } from './driver/take-over.ts';
 import { surveyVolume } from './driver/take-over-survey.ts';
+import type { NewTerm } from './volume/take-over-manifest.ts';
+import type { TakenOver } from './volume/taken-over.ts';
 import type { Engine, EngineLimits, EngineStatus } from './engine/api.ts';
 import { openEngine } from './engine/engine.ts';
 import { EngineWorkers } from './engine/engine-workers.ts';
@@ -142,6 +144,7 @@ export class ComputeNode {
       logger: options.logger,
     });
     this.timelines = new TimelinesOnNode({
+      computeId: options.computeId,
       directory,
       clients: nodes.clients,
       clock: nodeClock,
@@ -155,6 +158,8 @@ export class ComputeNode {
       links: this.#links,
       holdPast: (key, open) => this.#registry.holdPast(key, open),
       openPastEngine: (log, onEnded) => this.#openPastEngine(log, onEnded),
+      closeHere: (name, reason) => this.#registry.end(name, reason),
+      rewind: (name, target, reason) => this.#rewind(name, target, reason),
       holder: async (named) => (await this.#survey(named)).holder,
     });
   }
@@ -263,7 +268,7 @@ export class ComputeNode {
   /** Hardens what was handed over (bounded), gives leases back, disconnects. */
   async close(): Promise<void> {
     this.#idleTimer.cancel();
-    this.timelines.close();
+    await this.timelines.close();
     await this.#registry.close();
     await this.#workers.close();
     this.#links.close();
@@ -271,23 +276,48 @@ export class ComputeNode {
     this.#nodes.close();
   }
 
+  async #rewind(
+    name: string,
+    rewindTo: NonNullable<NewTerm['rewindTo']>,
+    reason: TidemarkError,
+  ): Promise<{ readonly closedAtLsn: Lsn }> {
+    let closedAtLsn: Lsn | null = null;
+    await this.#registry.replace(name, reason, async (onEnded) => {
+      const takenOver = await this.#takeOver(name, rewindTo);
+      ({ closedAtLsn } = takenOver);
+      return this.#openTaken(takenOver, onEnded);
+    });
+    if (closedAtLsn === null) throw new TidemarkError('UNAVAILABLE', 'this compute node is stopping');
+    return { closedAtLsn };
+  }
+
   async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
-    const { commitTimeoutMs, computeId, engineLimits, logger, workerUrl } = this.#options;
+    return this.#openTaken(await this.#takeOver(name, null), onEnded);
+  }
+
+  async #takeOver(name: string, rewindTo: NewTerm['rewindTo']): Promise<TakenOver> {
+    const { computeId, logger } = this.#options;
     const found = await this.#lookup(name);
     // The manifest may name nodes that joined a moment ago.
     const cluster = await this.#directory.view.refresh();
-    const takenOver = await takeOverVolume({
+    return takeOverVolume({
       name: found,
       cluster,
       clients: this.#nodes.clients,
       computeId,
       force: false,
+      rewindTo,
       random: nodeRandom,
       clock: nodeClock,
       timers: nodeTimers,
       crc32: nodeCrc32,
       logger,
     });
+  }
+
+  async #openTaken(takenOver: TakenOver, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
+    const { commitTimeoutMs, engineLimits, logger, workerUrl } = this.#options;
+    const { name } = takenOver.name;
     const log = openVolume({
       takenOver,
       cluster: () => this.#directory.cluster,
@@ -299,7 +329,7 @@ export class ComputeNode {
       commitTimeoutMs,
       logger,
     });
-    void finishRegisterMove(this.#directory, found, log.members, logger);
+    void finishRegisterMove(this.#directory, takenOver.name, log.members, logger);
     try {
       const engine = await openEngine({
         volume: log,

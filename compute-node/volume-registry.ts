@@ -94,6 +94,34 @@ export class VolumeRegistry {
     return this.#volumes.get(name)?.opening ?? null;
   }
 
+  /**
+   * Ends the volume here, whoever uses it, and puts in its place what `open` gives: who asks for it meanwhile waits for that. What is being opened
+   * is opened first.
+   */
+  async replace(
+    name: string,
+    reason: TidemarkError,
+    open: (onEnded: OnEnded) => Promise<OpenedVolume>,
+  ): Promise<OpenedVolume> {
+    let entry: Entry<OpenedVolume> | null = null;
+    await this.end(name, reason, () => {
+      entry = this.#enter(this.#volumes, name, open);
+    });
+    return (entry as Entry<OpenedVolume> | null)?.opening ?? this.get(name);
+  }
+
+  /** Ends the volume here, whoever uses it. `then`: before anybody else can open it. */
+  async end(name: string, reason: TidemarkError, then: () => void = () => undefined): Promise<void> {
+    for (let entry = this.#volumes.get(name); entry?.opened === null; entry = this.#volumes.get(name))
+      await entry.opening.catch(() => undefined);
+    if (this.#isClosed) throw new TidemarkError('UNAVAILABLE', 'this compute node is stopping');
+    const entry = this.#volumes.get(name);
+    if (entry !== undefined) this.#startClosing(this.#volumes, name, entry, reason);
+    const closing = this.#closing.get(name);
+    then();
+    await closing;
+  }
+
   /** Volumes fully open now. */
   opened(): readonly OpenedVolume[] {
     return fullyOpen(this.#volumes);
@@ -216,11 +244,16 @@ export class VolumeRegistry {
   }
 
   /** Forgotten at once, whoever still uses it. */
-  #startClosing<T extends OpenedPast>(entries: Entries<T>, key: string, entry: Entry<T>): void {
+  #startClosing<T extends OpenedPast>(
+    entries: Entries<T>,
+    key: string,
+    entry: Entry<T>,
+    reason?: TidemarkError,
+  ): void {
     forget(entries, key, entry);
     const { opened } = entry;
     if (opened === null) return;
-    const closing = shut(opened)
+    const closing = shut(opened, reason)
       .catch((error: unknown) =>
         this.#options.logger.log('error', 'closing a volume failed', { volume: key, error }),
       )
@@ -251,7 +284,7 @@ function forget<T extends OpenedPast>(entries: Entries<T>, key: string, entry: E
   if (entries.get(key) === entry) entries.delete(key);
 }
 
-async function shut(opened: OpenedPast): Promise<void> {
-  await opened.engine.close();
+async function shut(opened: OpenedPast, reason?: TidemarkError): Promise<void> {
+  await opened.engine.close(reason);
   await opened.log.close();
 }

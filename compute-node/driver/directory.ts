@@ -136,7 +136,7 @@ class RegisterDirectory implements VolumeDirectory {
 
   async createVolume(name: string, settings: VolumeSettings = {}): Promise<NamedVolume> {
     checkVolumeName(name);
-    if ((await this.lookup(name)) !== null) throw exists(name);
+    if ((await this.lookup(name)) !== null) throw volumeExists(name);
     const volume = this.#options.random.id(VOLUME_ID_CHARS) as VolumeId;
     const { nodes } = await this.view.refresh();
     const members = placeSix(nodes, await this.loads());
@@ -158,7 +158,7 @@ class RegisterDirectory implements VolumeDirectory {
       current === null || decodeName(current).volume === null ? encodeName(mine) : null,
     );
     const winner = content.value === null ? null : decodeName(content.value).volume;
-    if (winner !== mine.volume) throw exists(mine.name);
+    if (winner !== mine.volume) throw volumeExists(mine.name);
   }
 
   async takeName({ name, volume }: NamedVolume): Promise<void> {
@@ -263,7 +263,7 @@ class RegisterDirectory implements VolumeDirectory {
   }
 }
 
-function exists(name: string): TidemarkError {
+export function volumeExists(name: string): TidemarkError {
   return new TidemarkError('VOLUME_EXISTS', `volume '${name}' exists already`, {
     nextStep: 'Use that volume, or choose another name.',
   });

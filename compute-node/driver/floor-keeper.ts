@@ -39,6 +39,8 @@ export class FloorKeeper {
   readonly #newestAt: (micros: number) => Promise<Lsn>;
   #place: RegisterPlace;
   readonly #onCommitted: (bytes: Uint8Array) => void;
+  readonly #onDropped: () => void;
+  #lookedAtMs: number;
   #retention: RetentionValue;
   #bytes: Uint8Array | null = null;
   /** Nodes that have answered a heartbeat with the present value. */
@@ -59,6 +61,7 @@ export class FloorKeeper {
     /** What the volume showed at a time before the opening. */
     readonly newestAt: (micros: number) => Promise<Lsn>;
     readonly onCommitted: (bytes: Uint8Array) => void;
+    readonly onDropped: () => void;
   }) {
     this.#registers = options.registers;
     this.#name = options.name;
@@ -69,6 +72,8 @@ export class FloorKeeper {
     this.#window = new FloorWindow(options.openedAtLsn, options.nowMs);
     this.#newestAt = options.newestAt;
     this.#onCommitted = options.onCommitted;
+    this.#onDropped = options.onDropped;
+    this.#lookedAtMs = options.nowMs;
     this.#dueAtMs = options.nowMs + this.#pauseMs();
   }
 
@@ -95,6 +100,12 @@ export class FloorKeeper {
     this.#readers.hold(holder, lsn, untilMs);
   }
 
+  /** The window was set anew. */
+  noteWindow(windowMs: number, nowMs: number): void {
+    this.#retention = { ...this.#retention, windowMs };
+    this.#dueAtMs = Math.min(this.#dueAtMs, nowMs + this.#pauseMs());
+  }
+
   /** What the heartbeat `sequence` to a node carries. */
   retentionFor(node: NodeId, sequence: number): Uint8Array {
     if (this.#bytes === null || this.#told.has(node)) return NOTHING_NEW;
@@ -112,10 +123,11 @@ export class FloorKeeper {
     const nowMs = now.monotonicMs;
     if (this.#isRaising || nowMs < this.#dueAtMs) return;
     this.#dueAtMs = nowMs + this.#pauseMs();
-    const { windowMs } = this.#retention;
-    if (nowMs - this.#openedAtMs < Math.min(READER_EXPIRY_MS, windowMs)) return;
     this.#isRaising = true;
     try {
+      await this.#lookIfDue(nowMs);
+      const { windowMs } = this.#retention;
+      if (nowMs - this.#openedAtMs < Math.min(READER_EXPIRY_MS, windowMs)) return;
       if (!this.#window.covers(nowMs - windowMs)) await this.#learnStart(now, windowMs);
       const wanted = this.#window.floorAt(nowMs, windowMs, this.#readers.lowest(nowMs));
       if (wanted !== null && wanted > this.#retention.floor) await this.#raise(nowMs);
@@ -125,6 +137,18 @@ export class FloorKeeper {
     } finally {
       this.#isRaising = false;
     }
+  }
+
+  /** Others may have set another window, or dropped the volume, without a word to this writer. */
+  async #lookIfDue(nowMs: number): Promise<void> {
+    if (nowMs - this.#lookedAtMs < MAX_PAUSE_MS) return;
+    this.#lookedAtMs = nowMs;
+    const { volume } = this.#retention;
+    const { content } = await this.#registers.changeVolume('retention', volume, this.#place, () => null);
+    if (content.value === null) return;
+    const { dropped, windowMs } = decodeRetention(content.value);
+    if (dropped) this.#onDropped();
+    else this.noteWindow(windowMs, nowMs);
   }
 
   async #learnStart({ monotonicMs, wallMicros }: Now, windowMs: number): Promise<void> {

@@ -57,6 +57,8 @@ const CONFIRM_TIMEOUT_MS = 5_000;
 /** How long a closing waits for the nodes to take their promises back. */
 const RELEASE_TIMEOUT_MS = 300;
 const RELEASE_POLL_MS = 5;
+/** Nodes hear of the VDL with the next heartbeat in any case. */
+const ANNOUNCE_TIMEOUT_MS = 500;
 
 export interface OpenVolumeOptions {
   readonly takenOver: TakenOver;
@@ -103,6 +105,8 @@ class WrittenVolume implements AdministeredVolume {
   /** Nodes that have answered a heartbeat that gave their promise back. */
   readonly #released = new Set<NodeId>();
   #firstReleaseSequence = 0;
+  /** Newest heartbeat that each node has answered well. */
+  readonly #answered = new Map<NodeId, number>();
   #ended: TidemarkError | null = null;
   #closing: Promise<void> | null = null;
   #leave: (() => void)[] = [];
@@ -154,6 +158,7 @@ class WrittenVolume implements AdministeredVolume {
       logger,
       newestAt: (micros) => this.#newestAt(micros),
       onCommitted: (bytes) => this.#writer.setRetention(bytes),
+      onDropped: () => this.#end(volumeDropped(this.name)),
     });
   }
 
@@ -252,6 +257,8 @@ class WrittenVolume implements AdministeredVolume {
       lastCommitMicros: this.#writer.lastCommitMicros,
       requiredScl: (pg, at) => this.#writer.requiredScl(pg, at),
       holdReadPoint: (holder, lsn, forMs) => this.#floor.holdReadPoint(holder, lsn, this.#nowMs() + forMs),
+      announce: () => this.#announce(),
+      noteRetention: (committed) => this.#floor.noteWindow(committed.windowMs, this.#nowMs()),
     };
   }
 
@@ -363,6 +370,18 @@ class WrittenVolume implements AdministeredVolume {
       this.#nowMs() >= untilMs ||
       this.#connectedNodes().every((node) => this.#released.has(node));
     while (!isOver()) await pause(this.#options.timers, RELEASE_POLL_MS);
+  }
+
+  async #announce(): Promise<void> {
+    const { heartbeats } = this.#options.links;
+    const after = heartbeats.lastSequence;
+    heartbeats.requestRound();
+    const untilMs = this.#nowMs() + ANNOUNCE_TIMEOUT_MS;
+    const hasHeard = (node: NodeId): boolean => (this.#answered.get(node) ?? 0) > after;
+    const isTold = (): boolean =>
+      this.#writer.manifest.pgs.every(({ pg }) => this.#writer.quorumOf(pg).isWriteQuorum(hasHeard));
+    while (this.#ended === null && this.#nowMs() < untilMs && !isTold())
+      await pause(this.#options.timers, RELEASE_POLL_MS);
   }
 
   #connectedNodes(): NodeId[] {
@@ -496,6 +515,7 @@ class WrittenVolume implements AdministeredVolume {
   #onGrant(node: NodeId, sent: SentHeartbeat, incarnation: string, grant: HeartbeatGrant): void {
     if (!sameEpoch(grant.epoch, this.epoch)) return;
     if (grant.refusal === null) {
+      this.#answered.set(node, sent.sequence);
       if (this.#isReleasing && sent.sequence >= this.#firstReleaseSequence) this.#released.add(node);
       this.#floor.onHeartbeatAnswered(node, sent.sequence);
     } else if (this.#isReleasing && !isHigher(grant.refusal.promised, this.epoch)) this.#released.add(node);

@@ -22,10 +22,11 @@ export interface ScanOptions {
   readonly members: readonly NodeId[];
 }
 
-/** Key → committed value, by key. Rejects NO_QUORUM when fewer than three nodes answer: a committed register might be on none of those. */
+/** Key → committed value, by key; of registers that `members` keep. Rejects NO_QUORUM when fewer than three nodes answer: a committed register might be on none of those. */
 export async function scanRegisters(
   options: ScanOptions,
   prefix: string,
+  isWanted: (key: string) => boolean = () => true,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const { members, registers } = options;
   const answers = await Promise.allSettled(members.map((node) => scanNode(options, node, prefix)));
@@ -34,6 +35,7 @@ export async function scanRegisters(
   const committed = new Map<string, Uint8Array>();
   const unclear: string[] = [];
   for (const [key, copies] of byKey(lists)) {
+    if (!isWanted(key)) continue;
     const value = agreedValue(copies);
     if (value === null) unclear.push(key);
     else committed.set(key, value);

@@ -2,6 +2,7 @@
  * The SQL engine as the session layer sees it: connections that run programs of statements. SQLite runs in a worker thread behind
  * this; the protocol (Hrana or another) is in front of the session layer. Nothing here knows either.
  */
+import type { TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 
 /** bigint: INTEGER, number: REAL, string: TEXT, Uint8Array: BLOB. */
@@ -171,7 +172,8 @@ export interface Engine {
     onProgress?: (progress: TransferProgress) => void,
   ): Promise<{ readonly pages: number; readonly lsn: Lsn }>;
   status(): EngineStatus;
-  close(): Promise<void>;
+  /** With a reason, everybody who still uses it is told that: what was handed over hardens first (bounded), nothing new begins. */
+  close(reason?: TidemarkError): Promise<void>;
 }
 
 export interface EngineStatus {

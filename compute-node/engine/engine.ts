@@ -88,6 +88,8 @@ class VolumeEngine implements Engine {
   #lastReported = -1;
   #import: Import | null = null;
   #ended: TidemarkError | null = null;
+  /** Why nothing begins any more, while what was begun comes to its end. */
+  #leaving: TidemarkError | null = null;
   #closing: Promise<void> | null = null;
   #onReady!: () => void;
   #onBroken!: (reason: TidemarkError) => void;
@@ -132,7 +134,7 @@ class VolumeEngine implements Engine {
         return this.#lastRun;
       },
       interrupt: (slot, run) => this.#shared.interrupt(slot, run),
-      ended: () => this.#ended,
+      ended: () => this.#ended ?? this.#leaving,
       closed: (connection) => {
         if (this.#connections.delete(connection.id)) this.#freeSlots.push(connection.slot);
       },
@@ -233,9 +235,27 @@ class VolumeEngine implements Engine {
     };
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  close(reason?: TidemarkError): Promise<void> {
+    this.#closing ??= reason === undefined ? this.#close() : this.#leaveWith(reason);
     return this.#closing;
+  }
+
+  async #leaveWith(reason: TidemarkError): Promise<void> {
+    this.#leaving = reason;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+    });
+    await Promise.race([this.#handedOverIsDurable(), late]);
+    clearTimeout(timer);
+    this.#end(reason);
+    await this.#worker.terminate();
+  }
+
+  /** And told to those who wait for it. */
+  async #handedOverIsDurable(): Promise<void> {
+    await this.#volume.whenDurable(this.#volume.headLsn).catch(() => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
   }
 
   async #close(): Promise<void> {
@@ -405,7 +425,7 @@ class VolumeEngine implements Engine {
 
   #refuseEnded(): void {
     if (this.#ended !== null) throw this.#ended;
-    if (this.#closing !== null) throw closedError();
+    if (this.#closing !== null) throw this.#leaving ?? closedError();
   }
 
   #end(reason: TidemarkError): void {

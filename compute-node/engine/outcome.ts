@@ -49,7 +49,14 @@ function dependsOnSuccess(condition: Condition | null): boolean {
 
 /** For a program that may have committed: what is told instead of `cause`. */
 export function outcomeUnknown(cause: unknown): unknown {
-  const hides = ['DEPOSED', 'UNAVAILABLE', 'NO_QUORUM', 'INTERRUPTED'] as const;
+  const hides = [
+    'DEPOSED',
+    'UNAVAILABLE',
+    'NO_QUORUM',
+    'INTERRUPTED',
+    'BACKTRACKED',
+    'VOLUME_DROPPED',
+  ] as const;
   if (!isTidemarkError(cause) || !hides.some((code) => cause.code === code)) return cause;
   return new TidemarkError(
     'OUTCOME_UNKNOWN',

@@ -1,6 +1,9 @@
 /** What the operations on timelines share: the compute node they are part of, seen from here. */
 import type { Logger } from '../../src/adapters/logger.ts';
+import type { TidemarkError } from '../../src/base/errors.ts';
 import type { Clock, Random, Timers } from '../../src/env/env.ts';
+import type { Lsn } from '../../src/log/lsn.ts';
+import type { ReadPoint } from '../../src/timeline/run.ts';
 import type { NamedVolume, VolumeDirectory } from '../driver/directory.ts';
 import type { StorageNodeClients } from '../driver/registers.ts';
 import type { VolumeHolder } from '../driver/take-over-survey.ts';
@@ -10,6 +13,8 @@ import type { OpenVolume } from '../volume/open-volume.ts';
 import type { OpenedVolume, VolumeRegistry } from '../volume-registry.ts';
 
 export interface TimelineContext {
+  /** Of this compute node, stable over restarts. */
+  readonly computeId: string;
   readonly directory: VolumeDirectory;
   readonly clients: StorageNodeClients;
   readonly clock: Clock;
@@ -29,6 +34,17 @@ export interface TimelineContext {
   readonly holdPast: VolumeRegistry['holdPast'];
   /** An SQL engine that writes nothing. */
   openPastEngine(log: OpenVolume, onEnded: (reason: Error) => void): Promise<Engine>;
+  /** The volume is not open here any more when this resolves; who uses it is told the reason. */
+  closeHere(name: string, reason: TidemarkError): Promise<void>;
+  /**
+   * Closes the volume's head run and opens one that goes on from the target; whoever uses the volume is told the reason, whoever asks for it meanwhile
+   * waits.
+   */
+  rewind(
+    name: string,
+    target: Pick<ReadPoint, 'run' | 'lsn'>,
+    reason: TidemarkError,
+  ): Promise<{ readonly closedAtLsn: Lsn }>;
   /** Who heartbeats for it. */
   holder(named: NamedVolume): Promise<VolumeHolder | null>;
 }

@@ -41,7 +41,7 @@ export interface ResolvedPoint extends ResolvedMoment {
 }
 
 /** A volume as known at one time. */
-interface Known {
+export interface Known {
   readonly named: NamedVolume;
   readonly manifest: ManifestValue;
   readonly retention: RetentionValue;
@@ -84,6 +84,16 @@ export class MomentResolver {
     }
     const { point, committedAtMicros, requiredScls } = await this.#fromWriter(await opening, moment);
     return { ...point, committedAtMicros, requiredScls };
+  }
+
+  /** As the registers say. */
+  async known(name: string): Promise<Known> {
+    return this.#knownOfRegisters(await this.#context.lookup(name), 0);
+  }
+
+  /** Stamp of the oldest moment that is kept; null when it is not known. */
+  floorStamp(known: Known): Promise<number | null> {
+    return this.stampOf(known, floorPoint(known.history)).catch(() => null);
   }
 
   /** Stamp of the newest commit that the point shows; null when there is none in its own volume. */
@@ -235,8 +245,7 @@ export class MomentResolver {
     const { history } = known;
     if (isKept(history.runs, history.retention, point)) return;
     // The window is named as well as it can be: not knowing its time is no other error.
-    const floorMicros = await this.stampOf(known, floorPoint(history)).catch(() => null);
-    requireKept(history, point, floorMicros);
+    requireKept(history, point, await this.floorStamp(known));
   }
 
   #find(

@@ -7,7 +7,7 @@ import type { Lsn, NodeId, PageNumber, PgIndex, VolumeId } from '../../src/log/l
 import type { Mtr } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
 import type { RegisterPlace } from '../../src/register/place.ts';
-import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
+import type { ManifestValue, PgConfig, RetentionValue } from '../../src/register/values.ts';
 import type { MemberChange } from './writer-manifests.ts';
 
 /** What became of one MTR at hand-over: LSNs are given, records are on their way. */
@@ -81,6 +81,10 @@ export interface VolumePast {
   requiredScl(pg: PgIndex, at: Lsn): Lsn;
   /** Holds the floor at or below `lsn` for so long: `holder` reads there. Asked again it lasts from then on; 0 lets go. */
   holdReadPoint(holder: string, lsn: Lsn, forMs: number): void;
+  /** Resolves when a write quorum of every PG has been told the VDL of now, or after a while. */
+  announce(): Promise<void>;
+  /** The retention register was changed by somebody else than the writer. */
+  noteRetention(committed: RetentionValue): void;
 }
 
 /** The nodes that keep a volume, and how they change (design section 9). */

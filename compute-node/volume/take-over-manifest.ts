@@ -54,6 +54,49 @@ export function originManifest(fields: {
     pageSizeBytes: PAGE_SIZE_BYTES,
     pgPages: fields.pgPages,
     pgs: [{ pg: toPgIndex(0), configVersion: FIRST_CONFIG_VERSION, members: fields.members, proposed: null }],
+    inheritedPgs: 0,
+    runs: [origin],
+  };
+}
+
+/**
+ * What a clone's manifest register holds before anybody has written to the clone: PGs and their members as the parent has them now, and an origin
+ * run that shows the parent's point. Its LSNs go on from there, so that along a page's history, over all ancestors, they ascend.
+ */
+export function cloneManifest(fields: {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly parent: ManifestValue;
+  readonly at: RunParent;
+  /** Of the newest commit that the point shows. */
+  readonly lastCommitTimeMicros: number;
+}): ManifestValue {
+  const { parent, at, volume, epoch, lastCommitTimeMicros } = fields;
+  const pgs = parent.pgs.map(({ pg, members }) => ({
+    pg,
+    configVersion: FIRST_CONFIG_VERSION,
+    members,
+    proposed: null,
+  }));
+  const origin: Run = {
+    id: toRunId(0),
+    epoch,
+    firstLsn: toLsn(at.lsn + 1),
+    lastLsn: at.lsn,
+    parent: at,
+    closingTails: pgs.map(() => NO_LSN),
+    openedAtMicros: 0,
+    lastCommitTimeMicros,
+  };
+  const { pageSizeBytes, pgPages } = parent;
+  return {
+    format: REGISTER_FORMAT,
+    volume,
+    epoch,
+    pageSizeBytes,
+    pgPages,
+    pgs,
+    inheritedPgs: pgs.length,
     runs: [origin],
   };
 }

@@ -1,11 +1,11 @@
 /** What a successful take-over (design section 6, steps 1–6) hands to the volume's writer. */
 import type { Epoch } from '../../src/log/epoch.ts';
-import type { Lsn, NodeId, PgIndex } from '../../src/log/lsn.ts';
+import type { Lsn, NodeId, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import type { RegisterPlace } from '../../src/register/place.ts';
 import type { ManifestValue, NameValue, RetentionValue } from '../../src/register/values.ts';
 
 export interface TakenOver {
-  readonly name: NameValue;
+  readonly name: NameValue & { readonly volume: VolumeId };
   readonly epoch: Epoch;
   /** Committed: its head run is open, opened at the VDL found + LAL + 1 (or at 1), with this epoch. */
   readonly manifest: ManifestValue;

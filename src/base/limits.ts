@@ -26,6 +26,8 @@ export const DEFAULT_COMMIT_TIMEOUT_MS = 10_000;
 export const MAX_UNACKED_BYTES_PER_NODE = 32 * MIB;
 /** Default history window: how far back a volume can be read or rewound. */
 export const DEFAULT_WINDOW_MS = 24 * 3_600_000;
+/** The longest a history window may be set to. */
+export const MAX_WINDOW_MS = 72 * 3_600_000;
 /** What a volume may be called, and the names the client protocol's own paths take. */
 export const VOLUME_NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const RESERVED_VOLUME_NAMES: ReadonlySet<string> = new Set([

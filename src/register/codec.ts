@@ -113,6 +113,7 @@ export function encodeManifest(value: ManifestValue): Uint8Array {
         proposed === null ? null : proposed.map((node) => indexOf.get(node)),
       ]),
       value.runs.map(runFields),
+      value.inheritedPgs,
     ],
     softCrc32,
   );
@@ -127,9 +128,11 @@ export function decodeManifest(bytes: Uint8Array): ManifestValue {
   const nodes = fields.list('node', readId) as NodeId[];
   const pgs = fields.list('PG', (element, what) => readPg(element, what, nodes));
   const runs = fields.list('run', readRun);
+  const inheritedPgs = fields.int('inherited PGs', 0);
   fields.end();
   fields.check(pgs.length > 0, 'no PG');
   fields.check(runs.length > 0, 'no run');
+  fields.check(inheritedPgs <= pgs.length, 'more PGs inherited than there are');
   const value: ManifestValue = {
     format: REGISTER_FORMAT,
     volume,
@@ -137,6 +140,7 @@ export function decodeManifest(bytes: Uint8Array): ManifestValue {
     pageSizeBytes,
     pgPages,
     pgs: pgs.map((pg, index) => ({ pg: index as PgIndex, ...pg })),
+    inheritedPgs,
     runs,
   };
   checkRuns(value, fields);

@@ -59,6 +59,8 @@ export interface ManifestValue {
   readonly pageSizeBytes: number;
   readonly pgPages: number;
   readonly pgs: readonly PgConfig[];
+  /** Of a clone: as many PGs as its parent had when it was cloned. Beneath those that it grew since lies nothing of the parent. Else 0. */
+  readonly inheritedPgs: number;
   /** Ordered by firstLsn; the last one is the head, open unless the volume was dropped. */
   readonly runs: readonly Run[];
 }

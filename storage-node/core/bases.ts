@@ -23,7 +23,7 @@ export function neededBases(ctx: NodeContext): ReadonlyMap<string, NeededBase> {
   for (const segment of ctx.segments.allKept()) {
     if (segment.manifest === null) continue;
     const peers = peersOf(segment.manifest.value, segment.pg, ctx.options.nodeId);
-    for (const { parent } of segment.manifest.value.runs) {
+    for (const { parent } of segment.runs) {
       if (parent === null || parent.volume === segment.volume) continue;
       const name = `${parent.volume}/${segment.pg}`;
       const known = needed.get(name);
@@ -40,7 +40,7 @@ export function neededBases(ctx: NodeContext): ReadonlyMap<string, NeededBase> {
 
 /** Whether everything that the segment stands on is on this node. */
 export function areBasesWhole(ctx: NodeContext, segment: Segment): boolean {
-  const parents = segment.manifest?.value.runs.map(({ parent }) => parent) ?? [];
+  const parents = segment.runs.map(({ parent }) => parent);
   return parents.every((parent) => {
     if (parent === null || parent.volume === segment.volume) return true;
     const base = ctx.segments.kept(parent.volume, segment.pg);

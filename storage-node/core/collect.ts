@@ -76,10 +76,10 @@ export function* collect(env: CollectEnv, segment: Segment): Program<void> {
   if (manifest === undefined || retention === null) return;
   const floor = collectableFloor(segment);
   const points = {
-    oldestOfRuns: oldestReadPoints(segment, manifest.runs, floor),
+    oldestOfRuns: oldestReadPoints(segment, segment.runs, floor),
     pins: retention.pins
       .filter((pin) => pin.point.volume === segment.volume)
-      .map((pin) => needOf(segment, manifest.runs, pin.point)),
+      .map((pin) => needOf(segment, segment.runs, pin.point)),
   };
   if (floor > segment.collected + 1) {
     yield* collectPages(env, segment, points, floor);

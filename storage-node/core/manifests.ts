@@ -29,6 +29,7 @@ export function whyNotExtends(known: ManifestValue, next: ManifestValue, durable
   if (next.volume !== known.volume) return `it is of volume ${next.volume}`;
   if (next.pgPages !== known.pgPages || next.pageSizeBytes !== known.pageSizeBytes)
     return 'its page layout differs';
+  if (next.inheritedPgs !== known.inheritedPgs) return 'it descends from its parent otherwise';
   if (next.pgs.length < known.pgs.length) return 'it has fewer protection groups';
   for (const [index, run] of known.runs.entries()) {
     const same = next.runs[index];

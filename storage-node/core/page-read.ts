@@ -17,7 +17,7 @@ import { type Lsn, NO_LSN, type PageNumber, type VolumeId } from '../../src/log/
 import { applyChanges } from '../../src/log/page-diff.ts';
 import type { RecordKind } from '../../src/log/record.ts';
 import type { PageVersion } from '../../src/messages/messages.ts';
-import type { ReadPoint } from '../../src/timeline/run.ts';
+import type { ReadPoint, Run } from '../../src/timeline/run.ts';
 import { type VisibleStretch, headRun, isVisible, visiblePathAcross } from '../../src/timeline/visibility.ts';
 import { indexAfter } from './held-log.ts';
 import { BUNDLE, parsePageKey } from './keys.ts';
@@ -89,7 +89,7 @@ export function levelsOf(
   point: ReadPoint,
   segmentOf: (volume: VolumeId) => Segment | null,
 ): readonly Level[] {
-  const path = visiblePathAcross((volume) => segmentOf(volume)?.manifest?.value.runs ?? null, point);
+  const path = visiblePathAcross((volume) => runsOf(segmentOf(volume)), point);
   if (path === null) throw new TidemarkError('NO_SEGMENT', `a parent of ${point.volume} has no segment here`);
   const levels: Level[] = [];
   for (const { volume, lastLsn } of path) {
@@ -100,6 +100,10 @@ export function levelsOf(
     levels.push({ segment, path, upToLsn: lastLsn });
   }
   return levels;
+}
+
+function runsOf(segment: Segment | null): readonly Run[] | null {
+  return segment === null || segment.manifest === null ? null : segment.runs;
 }
 
 /** A clone's parent: all it has up to the branch point must be held here. */

@@ -26,6 +26,7 @@ import {
 import type { Boxcar } from '../../src/log/record.ts';
 import { sameBytes } from '../../src/register/bytes.ts';
 import type { ManifestValue, RetentionValue } from '../../src/register/values.ts';
+import type { Run } from '../../src/timeline/run.ts';
 import { admits, headRun } from '../../src/timeline/visibility.ts';
 import { type Admission, sift } from './admission.ts';
 import type { DurableOp } from './effects.ts';
@@ -206,6 +207,15 @@ export class Segment {
   /** Its volume was dropped, as this node has been told. */
   get isDropped(): boolean {
     return this.retention?.dropped === true || this.left?.isDropped === true;
+  }
+  /** As this PG sees them: one that a clone grew by itself has nothing of the parent beneath. */
+  get runs(): readonly Run[] {
+    const manifest = this.manifest?.value;
+    if (manifest === undefined) return [];
+    const { runs, inheritedPgs, volume } = manifest;
+    const parent = runs[0]?.parent ?? null;
+    if (this.pg < inheritedPgs || parent === null || parent.volume === volume) return runs;
+    return runs.map((run) => (run.parent?.volume === volume ? run : { ...run, parent: null }));
   }
   /** Of the PG's members, as installed here; 0 without a manifest. */
   get configVersion(): number {

@@ -105,6 +105,7 @@ export function manifest(random: SeededRandom): ManifestValue {
     epoch,
     pageSizeBytes: PAGE_BYTES,
     pgPages: 1 + random.below(100),
+    inheritedPgs: random.below(2),
     pgs: Array.from({ length: 1 + random.below(3) }, (_, pg) => ({
       pg: pg as PgIndex,
       configVersion: 1 + random.below(5),

@@ -135,6 +135,7 @@ const MANIFEST: ManifestValue = {
   epoch: EPOCH,
   pageSizeBytes: PAGE_BYTES,
   pgPages: 2_621_440,
+  inheritedPgs: 2,
   pgs: [
     { pg: 0 as PgIndex, configVersion: 1, members: MEMBERS, proposed: null },
     { pg: 1 as PgIndex, configVersion: 4, members: MEMBERS, proposed: NEXT_MEMBERS },

@@ -87,6 +87,7 @@ export class TestVolume {
         members: this.members,
         proposed: this.proposed,
       })),
+      inheritedPgs: this.parent === null ? 0 : Math.min(this.pgCount, this.parent.of.pgCount),
       runs: [...this.runs],
     };
   }

@@ -61,6 +61,7 @@ export function manifestValue(pgPages = 8, pgCount = 1): ManifestValue {
     epoch: EPOCH,
     pageSizeBytes: 4096,
     pgPages,
+    inheritedPgs: 0,
     pgs: Array.from({ length: pgCount }, (_, pg) => ({
       pg: pg as PgIndex,
       configVersion: 1,

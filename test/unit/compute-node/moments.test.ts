@@ -15,7 +15,7 @@ import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 import { nodeRandom } from '../../../src/adapters/random.ts';
 import { nodeTimers } from '../../../src/adapters/timers.ts';
-import type { Lsn, NodeId, PageNumber } from '../../../src/log/lsn.ts';
+import { type Lsn, type NodeId, type PageNumber, NO_LSN } from '../../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
 import { placeOf } from '../../../src/register/place.ts';
 import type { RetentionValue } from '../../../src/register/values.ts';
@@ -96,6 +96,7 @@ class TestNode {
     this.#registry = this.#newRegistry();
     this.timelines = new TimelinesOnNode({
       ...common,
+      computeId,
       directory,
       clients,
       authToken: null,
@@ -109,6 +110,13 @@ class TestNode {
       volume: (name) => this.#registry.get(name),
       holdPast: (key, open) => this.#registry.holdPast(key, open),
       openPastEngine: async (log) => engineOver(log),
+      closeHere: (name, reason) => this.#registry.end(name, reason),
+      rewind: async (name, target, reason) => {
+        this.#rewindTo = target;
+        const { log } = await this.#registry.replace(name, reason, () => this.#open());
+        this.#rewindTo = null;
+        return { closedAtLsn: log.past.manifest.runs.at(-2)?.lastLsn ?? NO_LSN };
+      },
       holder: async (named) => {
         const deadlineMs = nodeClock.now().monotonicMs + 2_000;
         return (
@@ -168,13 +176,8 @@ class TestNode {
     this.#registry = this.#newRegistry();
   }
 
-  /** What a backtrack comes to. */
   async rewind(text: string): Promise<void> {
-    const { point } = await this.timelines.resolve('main', parseMoment(text));
-    await this.letGo();
-    this.#rewindTo = point;
-    await this.volume();
-    this.#rewindTo = null;
+    await this.timelines.backtrack('main', parseMoment(text));
   }
 
   #newRegistry(): VolumeRegistry {

@@ -25,6 +25,7 @@ function opened(fields: Partial<RetentionValue> = {}) {
   };
   const asked: number[] = [];
   let failure: TidemarkError | null = null;
+  let isTold = false;
   const registers: Pick<Registers, 'changeVolume'> = {
     changeVolume: async (_register, _volume, place, change) => {
       const next = change(encodeRetention(retention));
@@ -52,6 +53,9 @@ function opened(fields: Partial<RetentionValue> = {}) {
       return Math.max(0, 1_000 + Math.floor((micros - OPENED_WALL_MICROS) / 1_000_000)) as Lsn;
     },
     onCommitted: () => {},
+    onDropped: () => {
+      isTold = true;
+    },
   });
   /** So long after the opening. */
   const tick = async (sinceMs: number): Promise<number> => {
@@ -63,6 +67,7 @@ function opened(fields: Partial<RetentionValue> = {}) {
     keeper,
     tick,
     asked,
+    isTold: () => isTold,
     change: (next: Partial<RetentionValue>) => (retention = { ...retention, ...next }),
     fail: (error: TidemarkError | null) => (failure = error),
   };
@@ -81,6 +86,18 @@ describe('the retention floor', () => {
     expect(await tick(600_000)).toBe(1_000);
     expect(await tick(900_000)).toBe(2_000);
     expect(asked.length).toBe(2);
+  });
+
+  it('follows a window that somebody else has set, and the writer hears of a volume that somebody else has dropped', async () => {
+    const { keeper, tick, change, isTold } = opened({ windowMs: 6 * HOUR_MS });
+    keeper.reportReadPoint(1_000 as Lsn);
+    change({ windowMs: 600_000 });
+    await tick(120_000);
+    expect(await tick(240_000)).toBe(1_000 - 360);
+    expect(isTold()).toBe(false);
+    change({ dropped: true });
+    await tick(360_000);
+    expect(isTold()).toBe(true);
   });
 
   it('is not raised before whoever reads can have told a new writer', async () => {
@@ -117,7 +134,7 @@ describe('the retention floor', () => {
     expect(await tick(60_000)).toBe(0);
     fail(null);
     change({ windowMs: 660_000 });
-    expect(await tick(120_000)).toBe(0);
+    expect(await tick(120_000)).toBe(1_000 - 540);
     expect(await tick(180_000)).toBe(1_000 - 480);
   });
 

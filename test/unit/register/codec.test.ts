@@ -44,6 +44,7 @@ const manifest: ManifestValue = {
   epoch: { number: 4, writerId: 'writer0000000004' },
   pageSizeBytes: 4096,
   pgPages: 16,
+  inheritedPgs: 1,
   pgs: [
     { pg: toPgIndex(0), configVersion: 1, members: NODES, proposed: null },
     { pg: toPgIndex(1), configVersion: 3, members: [...NODES].reverse(), proposed: NODES },
@@ -93,7 +94,7 @@ const GOLDEN: Readonly<Record<string, string>> = {
     'AS14Ta2WsGNsdXN0ZXIwMDAwMDAwMDCWk6VhejEtYaNhejGuMTI3LjAuMC4xOjcwMDCTpWF6MS1io2F6Ma4xMjcuMC4wLjE6NzAwMZOlYXoyLWGjYXoyrjEyNy4wLjAuMTo3MDAyk6VhejItYqNhejKuMTI3LjAuMC4xOjcwMDOTpWF6My1ho2F6M64xMjcuMC4wLjE6NzAwNJOlYXozLWKjYXozrjEyNy4wLjAuMTo3MDA1kM4AmJaAzQH0zgAoAAA=',
   name: 'AbJAwC2UpG1haW6wdm9sdW1lMDAwMDAwMDAwMJalYXoxLWGlYXoxLWKlYXoyLWGlYXoyLWKlYXozLWGlYXozLWIA',
   manifest:
-    'AfDexPCYsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKZAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGCiQYHkAAMtDGN52gW2AAJkBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxgokGB5AADLQxjedoFtgAA=',
+    'Ad3VI2CZsHZvbHVtZTAwMDAwMDAwMDAEsHdyaXRlcjAwMDAwMDAwMDTNEAAQlqVhejEtYaVhejEtYqVhejItYaVhejItYqVhejMtYaVhejMtYpKTAZYAAQIDBAXAkwOWBQQDAgEAlgABAgMEBZKZAAGwd3JpdGVyMDAwMDAwMDAwMQHNAfSTsHBhcmVudDAwMDAwMDAwMDAHy0IG/uDhqAAAks0B9M0B4MtDGCiQYHkAAMtDGN52gW2AAJkBBLB3cml0ZXIwMDAwMDAwMDA0zgCYmHXAk7B2b2x1bWUwMDAwMDAwMDAwAM0B9MDLQxgokGB5AADLQxjedoFtgAAB',
   retention: 'ASgvhLCVsHZvbHVtZTAwMDAwMDAwMDBjzgUmXADCkZSnY2xvbmU6eLB2b2x1bWUwMDAwMDAwMDAwAHg=',
 };
 
@@ -178,6 +179,7 @@ describe('what a manifest must keep', () => {
     'a run closed without tails': { runs: [{ ...closed, closingTails: null }, open] },
     'a run that ends before it starts': { runs: [{ ...closed, firstLsn: toLsn(502) }, open] },
     'five members': { pgs: [{ ...pg, members: NODES.slice(1).concat(NODES[1] as NodeId) }] },
+    'more inherited PGs than PGs': { inheritedPgs: 3 },
     'a page size of nothing': { pageSizeBytes: 0 },
   };
 

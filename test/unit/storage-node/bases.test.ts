@@ -127,4 +127,35 @@ describe('a clone', () => {
     expect(known(NEW, parent)).toMatchObject({ left: { isBase: true }, isHydrated: true });
     expect(read(NEW, clone, clone.lastLsn)).toBe('right');
   });
+
+  test('has nothing of its parent beneath the protection groups that it grew by itself', () => {
+    const cluster = new StorageCluster({ limits: LIMITS, nodes: NODES });
+    const parent = new TestVolume('parent00', { pgPages: PAGES });
+    const at = { run: 0 as RunId, lsn: 5 as Lsn };
+    const clone = new TestVolume('clone000', { pgPages: PAGES, pgCount: 2, cloneOf: { of: parent, ...at } });
+    const second = 1 as PgIndex;
+    for (const node of clone.members) {
+      cluster.ask(node, 'install', parent.install());
+      for (const pg of [0, 1]) cluster.ask(node, 'install', clone.install(pg));
+    }
+    const inParent = parent.writeMany(8, PAGES);
+    const grown = Array.from({ length: 30 }, (_, i) => clone.write(PAGES + 1 + (i % 3), i));
+    for (const node of clone.members) {
+      cluster.ask(node, 'append', parent.append(inParent, { vdl: parent.lastLsn }));
+      cluster.ask(node, 'append', clone.append(grown, { vdl: clone.lastLsn }));
+    }
+    cluster.advance(6_000);
+    const read = clone.readPages([PAGES + 1, PAGES + 2, PAGES + 3, PAGES + 4], {
+      lsn: clone.lastLsn,
+      pg: second,
+    });
+    const reply = cluster.ask(OLD, 'readPages', read);
+    expect(reply.refusal).toBeNull();
+    for (const { page, data } of reply.pages) {
+      const point = { volume: clone.volume, run: 0 as RunId, lsn: clone.lastLsn };
+      expect(Buffer.compare(data, clone.replay(point, page) ?? new Uint8Array(0))).toBe(0);
+    }
+    // Nor is a base of it looked for.
+    expect(cluster.core(OLD)?.segments.known(parent.volume, second)).toBeNull();
+  });
 });
