@@ -18,6 +18,7 @@ import { chanceFrom } from './chance.ts';
 const PAGES = 6;
 const FIRST_PG = 0 as PgIndex;
 const MAX_AWAY = 2;
+const MAX_TRIES = 50;
 /** Long enough for every peer to have been asked, in turn, after any pause. */
 const SETTLE_MS = 12_000;
 const LIMITS: Partial<CoreLimits> = {
@@ -138,11 +139,20 @@ export class PageLife {
       records.push(this.volume.write(1 + this.pick(PAGES), this.pick(1000), { image: this.chance() < 0.07 }));
     }
     const sure = this.reached[this.pick(this.reached.length)];
-    for (const node of this.reached) {
-      if (node !== sure && this.chance() < 0.15) continue;
-      this.cluster.send(node, 'append', this.volume.append(records, { vdl: this.vdl }), () => {});
+    const append = this.volume.append(records, { vdl: this.vdl });
+    let isHeld = false;
+    for (let tries = 0; !isHeld && tries < MAX_TRIES; tries += 1) {
+      // All that were sent it may be asking their peers after a restart: the writer sends again.
+      if (tries > 0) this.cluster.advance(200);
+      for (const node of this.reached) {
+        if (tries === 0 && node !== sure && this.chance() < 0.15) continue;
+        this.cluster.send(node, 'append', append, ({ refusal }) => {
+          isHeld ||= refusal === null;
+        });
+      }
+      this.cluster.pump();
     }
-    this.cluster.pump();
+    assert.ok(isHeld, 'nobody takes a write');
     if (this.chance() < 0.8) this.vdl = this.volume.lastLsn;
   }
 
