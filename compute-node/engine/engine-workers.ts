@@ -1,7 +1,7 @@
 /**
  * Threads for SQL engines. To start one, load SQLite into it and compile it takes a tenth of a second and more, and an engine is opened while a client
- * waits for its first row: so one is kept ready, with SQLite loaded, before it is known for which volume. Not more than one: each holds SQLite's
- * memory (about 30 MiB).
+ * waits for its first row: so one is kept ready, with SQLite loaded and run in, before it is known for which volume. Not more than one: each
+ * holds SQLite's memory (about 30 MiB).
  */
 import { Worker } from 'node:worker_threads';
 import { avoidWasmInliningBug } from './v8-flags.ts';
@@ -10,9 +10,9 @@ import type { EngineStart } from './worker-messages.ts';
 /** After an opening: the next spare is not to compete with the first statements. */
 const PREPARE_DELAY_MS = 300;
 
-export function startEngineWorker(workerUrl: URL): Worker {
+export function startEngineWorker(workerUrl: URL, isSpare = false): Worker {
   avoidWasmInliningBug();
-  return new Worker(workerUrl, { workerData: { kind: 'engine' } satisfies EngineStart });
+  return new Worker(workerUrl, { workerData: { kind: 'engine', isSpare } satisfies EngineStart });
 }
 
 export class EngineWorkers {
@@ -62,7 +62,7 @@ export class EngineWorkers {
   #prepare(): void {
     this.#timer = null;
     if (this.#spare !== null) return;
-    const worker = startEngineWorker(this.#workerUrl);
+    const worker = startEngineWorker(this.#workerUrl, true);
     worker.unref();
     worker.on('error', this.#onSpareEnded).on('exit', this.#onSpareEnded);
     this.#spare = worker;

@@ -21,6 +21,8 @@ import type { MessagePort } from 'node:worker_threads';
 /** Given to the worker at its start: it loads SQLite and waits for its setup. */
 export interface EngineStart {
   readonly kind: 'engine';
+  /** Nobody waits for it yet. */
+  readonly isSpare: boolean;
 }
 
 /** The first message to it. */

@@ -20,6 +20,7 @@ import { checkDatabase } from './check-database.ts';
 import { EngineCore } from './core.ts';
 import type { Host } from './host.ts';
 import { SqliteLibrary } from './sqlite-library.ts';
+import { warmUp } from './warm-up.ts';
 
 /** After so long the collected answers go out, so that the main thread works on them while this one goes on. */
 const TURN_MS = 0.5;
@@ -90,8 +91,9 @@ class ThreadHost implements Host {
 }
 
 /** SQLite is loaded before it is known for which volume. */
-async function awaitEngine(port: MessagePort): Promise<void> {
+async function awaitEngine(port: MessagePort, { isSpare }: EngineStart): Promise<void> {
   const library = await SqliteLibrary.load();
+  if (isSpare) warmUp(library);
   let accept: ((messages: readonly ToWorker[]) => void) | null = null;
   // One listener from the first message on: between two of them a message could be lost.
   port.on('message', (message: WorkerSetup | readonly ToWorker[]) => {
@@ -161,5 +163,5 @@ function publish(core: EngineCore, shared: SharedState): void {
 
 assert(parentPort !== null, 'the SQL worker runs in a worker thread');
 const start = workerData as EngineStart | CheckSetup;
-if (start.kind === 'engine') await awaitEngine(parentPort);
+if (start.kind === 'engine') await awaitEngine(parentPort, start);
 else parentPort.postMessage(await checkDatabase(start));
