@@ -14,6 +14,9 @@
  *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
  *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines
  *   POST /-/nodes/NODE/replace         {by: "NODE", revert?: true}; progress as NDJSON lines
+ *   POST /-/diff                       {from, to, table?, format?}: VOLUME or VOLUME@WHEN each; NDJSON lines, or a changeset
+ *   POST /-/merge                      {from, into, policy?: "abort" | "ours" | "theirs", dryRun?}
+ *   POST /-/restore-rows               {from: "VOLUME@WHEN", select, overwrite?, dryRun?}
  *   POST /-/scrub                      {volume?: "NAME", node?: "NODE"}; progress as NDJSON lines
  */
 import { createWriteStream } from 'node:fs';
@@ -26,6 +29,7 @@ import { pipeline } from 'node:stream/promises';
 import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
 import { parseMoment } from '../src/timeline/moment.ts';
+import { bringRowsBack, mergeVolumes, tellDiff } from './admin-diff.ts';
 import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
 import { addNode, changeMembers, drainNode, readMembers, replaceNode, scrub } from './admin-nodes.ts';
 import type { ComputeNode } from './node.ts';
@@ -90,6 +94,12 @@ async function route(
         return sendJson(response, 200, { nodes: await node.operations.list() });
       case 'POST nodes':
         return sendJson(response, 201, await addNode(node, await readJson(request)));
+      case 'POST diff':
+        return tellDiff(node, await readJson(request), response);
+      case 'POST merge':
+        return sendJson(response, 200, await mergeVolumes(node, await readJson(request)));
+      case 'POST restore-rows':
+        return sendJson(response, 200, await bringRowsBack(node, await readJson(request)));
       case 'POST scrub':
         return scrub(node, await readJson(request), response);
       case 'POST nodes/NAME/drain':

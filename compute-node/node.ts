@@ -32,7 +32,9 @@ import { NodeOperations } from './node-operations.ts';
 import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
 import type { OpenVolume, OpenVolumeStatus } from './volume/open-volume.ts';
 import { READONLY_REASON } from './timelines/past-log.ts';
+import type { TimelineContext } from './timelines/context.ts';
 import { TimelinesOnNode } from './timelines/timelines.ts';
+import { Differences } from './diff/differences.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
 
 export interface ComputeNodeOptions {
@@ -89,6 +91,8 @@ export class ComputeNode {
   /** Lists, adds, empties and replaces storage nodes. */
   readonly operations: NodeOperations;
   readonly timelines: TimelinesOnNode;
+  /** Compares, merges, and brings rows back. */
+  readonly differences: Differences;
   readonly #workers: EngineWorkers;
   readonly #idleTimer: Timer;
 
@@ -143,7 +147,7 @@ export class ComputeNode {
       timers: nodeTimers,
       logger: options.logger,
     });
-    this.timelines = new TimelinesOnNode({
+    const timelineContext: TimelineContext = {
       computeId: options.computeId,
       directory,
       clients: nodes.clients,
@@ -161,7 +165,9 @@ export class ComputeNode {
       closeHere: (name, reason) => this.#registry.end(name, reason),
       rewind: (name, target, reason) => this.#rewind(name, target, reason),
       holder: async (named) => (await this.#survey(named)).holder,
-    });
+    };
+    this.timelines = new TimelinesOnNode(timelineContext);
+    this.differences = new Differences(timelineContext, this.timelines);
   }
 
   /** The volume's members, at the compute node that holds it; opened here when none does. */

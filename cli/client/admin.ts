@@ -201,8 +201,28 @@ export class AdminClient {
     }
   }
 
-  private async json(method: string, path: string, body?: string): Promise<unknown> {
-    const response = await this.send(method, path, ANSWER_TIMEOUT_MS, body);
+  /** Answered by one JSON object per line. */
+  async *lines(path: string, body: object): AsyncGenerator<Record<string, unknown>> {
+    const response = await this.send('POST', path, null, JSON.stringify(body));
+    await this.refuseUnlessOk(response);
+    yield* this.messagesOf(response);
+  }
+
+  /** Answered by bytes. */
+  async bytes(
+    path: string,
+    body: object,
+  ): Promise<{ readonly bytes: Buffer; readonly headers: IncomingMessage['headers'] }> {
+    const response = await this.send('POST', path, null, JSON.stringify(body));
+    await this.refuseUnlessOk(response);
+    const parts: Buffer[] = [];
+    for await (const part of response as AsyncIterable<Buffer>) parts.push(part);
+    return { bytes: Buffer.concat(parts), headers: response.headers };
+  }
+
+  /** One question of the administration interface, answered in JSON. */
+  async json(method: string, path: string, body?: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<unknown> {
+    const response = await this.send(method, path, timeoutMs, body);
     await this.refuseUnlessOk(response);
     const text = await readText(response);
     try {

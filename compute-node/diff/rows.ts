@@ -300,7 +300,8 @@ export function isSameValue(a: SqlValue, b: SqlValue): boolean {
   return Object.is(a, b);
 }
 
-function textOfRow(row: Row): string {
+/** Equal for equal rows alone. */
+export function textOfRow(row: Row): string {
   return row
     .map((value) => {
       if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;

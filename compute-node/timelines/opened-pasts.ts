@@ -15,6 +15,7 @@ import type { ReadPoint } from '../../src/timeline/run.ts';
 import { visiblePath } from '../../src/timeline/visibility.ts';
 import type { NamedVolume } from '../driver/directory.ts';
 import { READER_EXPIRY_MS } from '../driver/floor-keeper.ts';
+import type { OpenVolume } from '../volume/open-volume.ts';
 import type { OpenedPast } from '../volume-registry.ts';
 import type { OpenedMoment } from './api.ts';
 import type { TimelineContext } from './context.ts';
@@ -24,6 +25,11 @@ import { PastLog } from './past-log.ts';
 /** How long a use of a moment keeps its history from being collected. */
 const HOLD_MS = 15 * 60_000;
 const TELL_INTERVAL_MS = READER_EXPIRY_MS / 3;
+
+/** An open moment with its pages, for who looks below SQL. */
+export interface OpenedPoint extends OpenedMoment {
+  readonly log: OpenVolume;
+}
 
 /** An open moment, as the writer of its volume is to know it. */
 interface Reader {
@@ -46,7 +52,7 @@ export class OpenedPasts {
     this.#timer.cancel();
   }
 
-  async open(resolved: ResolvedPoint): Promise<OpenedMoment> {
+  async open(resolved: ResolvedPoint): Promise<OpenedPoint> {
     const { name, point, committedAtMicros, manifest } = resolved;
     const key = sharedKey(manifest, point);
     this.#readers.set(key, { name, lsn: point.lsn, untilMs: this.#nowMs() + HOLD_MS });
@@ -54,7 +60,7 @@ export class OpenedPasts {
     const { past, release } = await this.#context.holdPast(key, (onEnded) =>
       this.#open(resolved, key, onEnded),
     );
-    return { name, point, committedAtMicros, engine: past.engine, release };
+    return { name, point, committedAtMicros, engine: past.engine, log: past.log, release };
   }
 
   async #open(resolved: ResolvedPoint, key: string, onEnded: (reason: Error) => void): Promise<OpenedPast> {

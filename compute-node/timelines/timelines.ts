@@ -16,7 +16,7 @@ import { Drops } from './drops.ts';
 import { HistoryWindows } from './history-window.ts';
 import type { ToldMoment } from './holder-access.ts';
 import { MomentResolver, type ResolvedPoint } from './moment-resolver.ts';
-import { OpenedPasts } from './opened-pasts.ts';
+import { type OpenedPoint, OpenedPasts } from './opened-pasts.ts';
 import { RecentMoments } from './recent-moments.ts';
 import { Snapshots } from './snapshots.ts';
 import { volumeTree } from './volume-tree.ts';
@@ -49,6 +49,11 @@ export class TimelinesOnNode implements Timelines {
 
   async open(name: string, moment: Moment): Promise<OpenedMoment> {
     return this.#pasts.open(this.#recent.get(name, moment) ?? (await this.#resolveAndNote(name, moment)));
+  }
+
+  /** What is resolved already, by its point. */
+  openPoint(resolved: ResolvedPoint): Promise<OpenedPoint> {
+    return this.#pasts.open(resolved);
   }
 
   clone(source: CloneSource, newName: string): Promise<Clone> {
