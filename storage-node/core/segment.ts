@@ -452,7 +452,8 @@ export class Segment {
       if (this.membersReached(this.quarantine.targets) < CLEARING_PEERS) return [];
       this.quarantine = { kind: 'missing', throughLsn: this.watermark };
     }
-    if (this.hydration?.isCopied === true && !this.hydration.isComplete) return [];
+    // (At the start quarantine is not judged yet, and records of an earlier life are taken again.)
+    if (this.hydration !== null && !(this.hydration.isCopied && this.hydration.isComplete)) return [];
     if (this.quarantine?.kind === 'missing' && this.scl >= this.quarantine.throughLsn) this.quarantine = null;
     return this.quarantine === null ? this.endHydration() : [];
   }

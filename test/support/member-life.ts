@@ -260,6 +260,8 @@ export class MemberLife {
     if (mayGoOn && left !== undefined && this.chance() < 0.6) {
       this.write();
       this.propose(left);
+      // What it had before is still on its disk.
+      if (this.chance() < 0.5 && !this.down.has(left)) this.cluster.restart(left, { chance: this.chance });
     }
   }
 

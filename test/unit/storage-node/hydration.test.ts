@@ -350,6 +350,22 @@ describe('a node that leaves', () => {
     expect(segment(OLD)).toMatchObject({ isHydrated: true });
   });
 
+  test('stays so over a restart that finds records of before in its log', () => {
+    const made = grown({ limits: { copyBytesPerSecond: 1 } });
+    const { cluster, volume, segment } = made;
+    made.write(5);
+    propose(made);
+    volume.endChange('new');
+    volume.propose(NEW, OLD);
+    made.install();
+    expect(segment(OLD)?.scl).toBeGreaterThan(segment(OLD)?.coalesced ?? 0);
+    expect(segment(OLD)).toMatchObject({ isHydrated: false });
+    for (const node of cluster.nodeIds) if (node !== OLD) cluster.cut(OLD, node);
+    cluster.restart(OLD);
+    cluster.advance(200);
+    expect(segment(OLD)).toMatchObject({ isHydrated: false, quarantine: { kind: 'hydrating' } });
+  });
+
   test('hears of it from the others when it was not there', () => {
     const made = grown();
     const { cluster, volume, segment } = made;

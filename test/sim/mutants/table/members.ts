@@ -52,6 +52,19 @@ export const MEMBERS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'hydrated-by-old-records',
+    rule: 'What the log has from before a copy began ends no hydration, least of all at a start.',
+    section: '9',
+    arena: 'members',
+    edits: [
+      {
+        file: SEGMENT,
+        find: 'if (this.hydration !== null && !(this.hydration.isCopied && this.hydration.isComplete)) return [];',
+        replace: 'if (this.hydration?.isCopied === true && !this.hydration.isComplete) return [];',
+      },
+    ],
+  },
+  {
     name: 'hydrated-by-one-peer',
     rule: 'One peer may itself lack what is durable: three of six meet every write quorum.',
     section: '5, 9',
