@@ -210,12 +210,15 @@ function toColumn(column: HranaColumn): Column {
 
 export function toSqlError(error: HranaError): SqlError {
   const offset = error.offset ?? null;
+  const nextStep = error.next_step ?? undefined;
+  // Clients that show the message alone get the offset and the next step in it; the shell shows them in places of their own.
+  const said = nextStep === undefined ? error.message : error.message.replace(`; ${nextStep}`, '');
   return {
     code: error.code ?? 'SQLITE_ERROR',
     extendedCode: error.extended_code ?? null,
-    // Clients that show the message alone get the offset in it; the shell points at the place instead.
-    message: offset === null ? error.message : error.message.replace(` (at offset ${offset})`, ''),
+    message: offset === null ? said : said.replace(` (at offset ${offset})`, ''),
     offset,
+    nextStep,
   };
 }
 

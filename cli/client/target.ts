@@ -33,6 +33,14 @@ export function parseTarget(text: string, authToken: string | null): Target {
   };
 }
 
+/** No URL has a name alone, and none but `localhost` is common without a port. A moment may hold colons, slashes never. */
+const VOLUME_ALONE = /^(?!localhost$)[^@:/.]+(?:@.*)?$/s;
+
+/** `dev`, `main@-15m`: a volume or a moment of it at the compute node of `here`; anything else is a URL. */
+export function parsePlace(text: string, here: Target): Target {
+  return VOLUME_ALONE.test(text) ? withVolume(here, text) : parseTarget(text, here.authToken);
+}
+
 /** The same compute node, another volume. */
 export function withVolume(target: Target, volume: string): Target {
   checkVolume(volume.replace(/@.*$/s, ''));

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { HranaSqlClient } from '../client/hrana-client.ts';
-import { type Target, targetUrl } from '../client/target.ts';
+import { parsePlace, type Target, targetUrl } from '../client/target.ts';
 import { type CliContext, paced } from '../context.ts';
 import { EXIT_FAILURE, EXIT_INTERRUPTED } from '../exit.ts';
 import { defaultHistoryPath, History } from '../shell/history.ts';
@@ -26,10 +26,14 @@ export function addSqlCommand(program: Command, context: CliContext): void {
   const command = program
     .command('sql')
     .description('SQL shell on a volume. Runs stdin when it is not a terminal.')
-    .argument('[URL]', 'compute node and volume, like http://127.0.0.1:8080/dev')
+    .argument(
+      '[VOLUME]',
+      'a volume or a moment of it, like dev or main@-15m; or a URL: http://127.0.0.1:8080/dev',
+    )
     .option('-e, --execute <SQL>', 'run this and end; may be given several times', collect, []);
-  addShellOptions(addTargetOptions(command)).action(async (url: string | undefined, flags: SqlFlags) => {
-    const target = targetOf(flags, context, url);
+  addShellOptions(addTargetOptions(command)).action(async (place: string | undefined, flags: SqlFlags) => {
+    const here = targetOf(flags, context);
+    const target = place === undefined ? here : parsePlace(place, here);
     if (flags.execute.length > 0) {
       const script = flags.execute.map((text) => (/;\s*$|^\s*\./.test(text) ? `${text}\n` : `${text};\n`));
       await runShellScript(context, target, flags, script, null);

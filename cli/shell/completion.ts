@@ -14,6 +14,10 @@ export interface Completion {
   readonly fragment: string;
 }
 
+/** Of statements that SQLite does not know. Names need no quotes because of them. */
+const TIMELINE_WORDS = ['BACKTRACK', 'CLONE', 'SHOW', 'SNAPSHOT', 'SNAPSHOTS', 'VOLUME', 'VOLUMES'];
+const AFTER_VOLUME_WORD =
+  /\b(?:create\s+clone\s+\S+\s+from|drop\s+volume|snapshots?(?:\s+\S+)?\s+of|backtrack)\s+$/i;
 const AFTER_TABLE_WORD = /\b(?:from|join|into|update|table|on|describe|exists)\s+"?$/i;
 const FUNCTIONS =
   `abs avg char coalesce count date datetime format group_concat hex ifnull iif instr json json_array json_each json_extract
@@ -25,6 +29,8 @@ export function complete(line: string, earlier: string, names: SchemaNames, dots
   if (earlier === '' && line.trimStart().startsWith('.')) return completeDot(line.trimStart(), names, dots);
   const fragment = /[\p{L}\p{N}_$]*$/u.exec(line)?.[0] ?? '';
   const before = line.slice(0, line.length - fragment.length);
+  const volume = volumePlace(line, earlier);
+  if (volume !== null) return { candidates: startingWith(names.volumes, volume), fragment: volume };
   const owner = /([\p{L}\p{N}_$]+|"(?:[^"]|"")+")\.$/u.exec(before)?.[1];
   if (owner !== undefined) {
     const columns = columnsOf(unquote(owner), `${earlier}\n${line}`, names);
@@ -40,9 +46,18 @@ export function complete(line: string, earlier: string, names: SchemaNames, dots
   const words = startingWith([...new Set([...columns, ...names.tables].map(quoteName))], fragment);
   // People who type small letters want small keywords.
   const isLower = fragment === fragment.toLowerCase();
-  const keywords = [...KEYWORDS].map((word) => (isLower ? word.toLowerCase() : word));
+  const keywords = [...KEYWORDS, ...TIMELINE_WORDS].map((word) => (isLower ? word.toLowerCase() : word));
   const rest = startingWith([...keywords, ...FUNCTIONS], fragment);
   return { candidates: [...new Set([...words, ...rest])], fragment };
+}
+
+/** The volume's name typed so far, where one stands; null where none does. For whoever asks for the names only when they are needed. */
+export function volumePlace(line: string, earlier: string): string | null {
+  if (earlier === '' && /^\s*\.open\s+\S*$/.test(line)) return /\S*$/.exec(line)![0];
+  const fragment = /[a-z0-9-]*$/i.exec(line)![0];
+  return AFTER_VOLUME_WORD.test(`${earlier}\n${line.slice(0, line.length - fragment.length)}`)
+    ? fragment
+    : null;
 }
 
 function completeDot(line: string, names: SchemaNames, dots: DotWords): Completion {
@@ -51,7 +66,7 @@ function completeDot(line: string, names: SchemaNames, dots: DotWords): Completi
   if (gap === undefined) return { candidates: startingWith(dots.names, command), fragment: command };
   const fragment = /\S*$/.exec(rest)?.[0] ?? '';
   const words = dots.args[command] ?? [];
-  const all = words.includes('TABLE') ? names.tables : words;
+  const all = words.includes('TABLE') ? names.tables : words.includes('VOLUME') ? names.volumes : words;
   return { candidates: startingWith(all, fragment), fragment };
 }
 

@@ -1,11 +1,14 @@
 /** The shell's own commands. Each is a name, what it takes, what it is for, and what it does with a shell. */
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
+import { STATEMENT_FORMS } from '../../compute-node/timelines/sql/statement.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { AdminClient } from '../client/admin.ts';
 import { query } from '../client/sql-client.ts';
-import { parseTarget, withVolume } from '../client/target.ts';
+import { parsePlace } from '../client/target.ts';
+import { TimelinesClient } from '../client/timelines.ts';
 import { renderStatus } from '../status-report.ts';
+import { renderVolumes } from '../timelines-report.ts';
 import { ProgressBar } from '../terminal/progress.ts';
 import { displayWidth, padEnd } from '../terminal/width.ts';
 import { dump } from './dump.ts';
@@ -20,7 +23,7 @@ export interface DotCommand {
   readonly aliases?: readonly string[];
   readonly usage: string;
   readonly help: string;
-  /** Words that its argument may be, for completion; TABLE stands for the tables. */
+  /** Words that its argument may be, for completion; TABLE stands for the tables, VOLUME for the volumes. */
   readonly completes?: readonly string[];
   /** Awaited. False: it failed, and has said so. */
   run(shell: Shell, args: readonly string[]): unknown;
@@ -40,14 +43,14 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
   },
   {
     name: '.databases',
-    aliases: ['.volumes'],
     usage: '.databases',
-    help: 'List the volumes of the cluster',
+    help: 'List the names of the volumes',
     run: async (shell) => {
       const volumes = await new AdminClient(shell.target).volumes();
       const { dim } = shell.options.style;
+      const here = shell.target.volume.replace(/@.*$/s, '');
       for (const { name } of volumes) {
-        await shell.options.write(`${name}${name === shell.target.volume ? dim('  (here)') : ''}\n`);
+        await shell.options.write(`${name}${name === here ? dim('  (here)') : ''}\n`);
       }
     },
   },
@@ -114,16 +117,14 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
   },
   {
     name: '.open',
-    usage: '.open VOLUME|URL',
-    help: 'Go to another volume',
+    usage: '.open VOLUME[@WHEN]|URL',
+    help: 'Go to another volume, or to a moment: .open main@-15m',
+    completes: ['VOLUME'],
     run: async (shell, args) => {
-      const [where] = args;
-      if (where === undefined) throw usage('.open VOLUME|URL');
-      const isUrl = where.includes('://') || where.includes(':');
-      const { target } = shell;
-      await shell.open(
-        isUrl && !where.includes('@') ? parseTarget(where, target.authToken) : withVolume(target, where),
-      );
+      // A moment may be written with a blank: 2026-11-21 10:00.
+      const where = args.join(' ');
+      if (where === '') throw usage('.open VOLUME[@WHEN]|URL');
+      await shell.open(parsePlace(where, shell.target));
     },
   },
   {
@@ -196,6 +197,15 @@ export const DOT_COMMANDS: readonly DotCommand[] = [
     completes: ON_OFF,
     run: (shell, args) => {
       shell.settings.timer = onOff(args, '.timer');
+    },
+  },
+  {
+    name: '.volumes',
+    usage: '.volumes',
+    help: 'Show the volumes, each below the one it was cloned from',
+    run: async (shell) => {
+      const volumes = await new TimelinesClient(shell.target).volumes();
+      await shell.options.write(renderVolumes(volumes, shell.options.style));
     },
   },
 ];
@@ -289,7 +299,8 @@ function helpText(): string {
       ? `${command.usage}\n${' '.repeat(width)}  ${command.help}`
       : `${command.usage.padEnd(width)}  ${command.help}`,
   );
-  return `${lines.join('\n')}\n\nA statement ends with ";" and may take several lines. Ctrl-C drops it, or stops what runs.\n`;
+  const statements = Object.values(STATEMENT_FORMS).map((form) => `  ${form};`);
+  return `${lines.join('\n')}\n\nBeside SQL, volumes have statements of their own (a moment is '-15m', a time, 'lsn:N' or a snapshot):\n${statements.join('\n')}\n\nA statement ends with ";" and may take several lines. Ctrl-C drops it, or stops what runs.\n`;
 }
 
 /** Names beside each other, as `ls` does. */

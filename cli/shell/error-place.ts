@@ -21,7 +21,9 @@ export function describeError(error: SqlError, sql: string, where: string | null
   const code = error.extendedCode ?? error.code;
   const head = `${where === null ? '' : `${where}: `}${style.red('Error:')} ${printable(error.message)} ${style.dim(`(${code})`)}\n`;
   const index = placeOf(error, sql);
-  return index === null ? head : `${head}${pointAt(sql, index, style)}`;
+  const place = index === null ? '' : pointAt(sql, index, style);
+  const next = error.nextStep === undefined ? '' : `  ${printable(error.nextStep)}\n`;
+  return `${head}${place}${next}`;
 }
 
 /** Index into `sql`, in UTF-16 units. */

@@ -3,7 +3,8 @@
  * while a statement runs wait their turn.
  */
 import { createInterface, type Interface } from 'node:readline';
-import { complete, type DotWords } from './completion.ts';
+import { AdminClient } from '../client/admin.ts';
+import { complete, type DotWords, volumePlace } from './completion.ts';
 import { DOT_COMMANDS } from './dot-commands.ts';
 import type { History } from './history.ts';
 import { loadNames, NO_NAMES, type SchemaNames } from './schema.ts';
@@ -123,6 +124,7 @@ class InteractiveSession {
 
   private async complete(line: string): Promise<[string[], string]> {
     await this.refreshNames();
+    if (volumePlace(line, this.earlier) !== null) await this.refreshVolumes();
     const { candidates, fragment } = complete(line, this.earlier, this.names, DOTS);
     return [[...candidates], fragment];
   }
@@ -133,7 +135,7 @@ class InteractiveSession {
     if (!shell.isSchemaStale || this.isRunning || !shell.client.isAutocommit) return;
     this.isRunning = true;
     try {
-      this.names = await loadNames(shell.client);
+      this.names = { ...this.names, ...(await loadNames(shell.client)) };
       shell.isSchemaStale = false;
     } catch {
       // Completion without names is better than an error in the middle of a line.
@@ -141,5 +143,15 @@ class InteractiveSession {
       this.isRunning = false;
     }
     if (this.waitingLines.length > 0) void this.drain();
+  }
+
+  /** Asked anew each time: others make and drop volumes too. */
+  private async refreshVolumes(): Promise<void> {
+    try {
+      const volumes = await new AdminClient(this.options.shell.target).volumes();
+      this.names = { ...this.names, volumes: volumes.map(({ name }) => name) };
+    } catch {
+      // As above: the names known before will do.
+    }
   }
 }

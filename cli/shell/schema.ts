@@ -21,12 +21,14 @@ export interface SchemaNames {
   readonly tables: readonly string[];
   /** Table name in lower case → its columns. */
   readonly columns: ReadonlyMap<string, readonly string[]>;
+  /** Of the cluster, not of the volume. */
+  readonly volumes: readonly string[];
 }
 
-export const NO_NAMES: SchemaNames = { tables: [], columns: new Map() };
+export const NO_NAMES: SchemaNames = { tables: [], columns: new Map(), volumes: [] };
 
 /** For completion. */
-export async function loadNames(client: SqlClient): Promise<SchemaNames> {
+export async function loadNames(client: SqlClient): Promise<Omit<SchemaNames, 'volumes'>> {
   const rows = await query(
     client,
     `SELECT l.name, c.name FROM pragma_table_list AS l JOIN pragma_table_xinfo(l.name) AS c

@@ -128,7 +128,11 @@ export class Shell {
   /** True to go on. `where`: what stands before an error's line number, null when typed. */
   async run(statements: readonly SplitStatement[], where: string | null): Promise<boolean> {
     if (statements.length === 0) return true;
-    if (statements.some(({ text }) => /^\s*(?:create|drop|alter|begin|commit|end|rollback)\b/i.test(text))) {
+    if (
+      statements.some(({ text }) =>
+        /^\s*(?:create|drop|alter|begin|commit|end|rollback|backtrack)\b/i.test(text),
+      )
+    ) {
       this.isSchemaStale = true;
     }
     let failed = -1;

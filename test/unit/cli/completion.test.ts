@@ -9,10 +9,11 @@ const names = {
     ['country', ['code', 'name']],
     ['odd name', ['a b']],
   ]),
+  volumes: ['dev', 'dev-2', 'main'],
 };
 const dots = {
-  names: ['.mode ', '.help', '.schema '],
-  args: { '.mode': ['csv', 'json'], '.schema': ['TABLE'] },
+  names: ['.mode ', '.help', '.schema ', '.open '],
+  args: { '.mode': ['csv', 'json'], '.schema': ['TABLE'], '.open': ['VOLUME'] },
 };
 const at = (line: string, earlier = '') => complete(line, earlier, names, dots);
 
@@ -35,6 +36,17 @@ describe('completion', () => {
     expect(at('SEL').candidates).toEqual(['SELECT']);
     expect(at('sel').candidates).toEqual(['select']);
     expect(at('select ').candidates).toEqual([]);
+  });
+
+  it('offers volumes where a volume stands', () => {
+    expect(at('drop volume d')).toEqual({ candidates: ['dev', 'dev-2'], fragment: 'd' });
+    expect(at('create clone mine from dev-').candidates).toEqual(['dev-2']);
+    expect(at('BACKTRACK m').candidates).toEqual(['main']);
+    expect(at('show snapshots of ').candidates).toEqual(['dev', 'dev-2', 'main']);
+    expect(at('create snapshot s of m').candidates).toEqual(['main']);
+    expect(at('.open d').candidates).toEqual(['dev', 'dev-2']);
+    expect(at('backtr').candidates).toEqual(['backtrack']);
+    expect(at('select * from m').candidates).toEqual([]);
   });
 
   it('offers commands and their words', () => {

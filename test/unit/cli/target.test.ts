@@ -1,6 +1,6 @@
 /** URLs as people and clients write them. */
 import { describe, expect, it } from 'vitest';
-import { parseTarget, targetUrl, withVolume } from '../../../cli/client/target.ts';
+import { parsePlace, parseTarget, targetUrl, withVolume } from '../../../cli/client/target.ts';
 
 describe('targets', () => {
   it.each([
@@ -29,6 +29,23 @@ describe('targets', () => {
     ['http://h/%zz', 'BAD_REQUEST'],
   ])('%s is refused with %s', (text, code) => {
     expect(() => parseTarget(text, null)).toThrow(expect.objectContaining({ code }));
+  });
+
+  it.each([
+    ['dev', 'http://h:1', 'dev'],
+    ['main@-15m', 'http://h:1', 'main@-15m'],
+    ['main@lsn:5', 'http://h:1', 'main@lsn:5'],
+    ['dev@2026-11-21 10:00:00', 'http://h:1', 'dev@2026-11-21 10:00:00'],
+    ['localhost', 'http://localhost', 'main'],
+    ['other:2', 'http://other:2', 'main'],
+    ['other.example/dev@lsn:5', 'http://other.example', 'dev@lsn:5'],
+    ['http://127.0.0.1:3/main@-1h', 'http://127.0.0.1:3', 'main@-1h'],
+  ])('%s is a place as people type it', (text, httpOrigin, volume) => {
+    expect(parsePlace(text, parseTarget('h:1/x', 'token'))).toMatchObject({
+      httpOrigin,
+      volume,
+      authToken: 'token',
+    });
   });
 
   it('moves to another volume', () => {
