@@ -10,6 +10,8 @@ import { DEFAULT_HRANA_LIMITS, type HranaLimits } from '../../compute-node/hrana
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from '../../compute-node/session/limits.ts';
 import { nodeScheduler, type Scheduler } from '../../compute-node/session/scheduler.ts';
 import { Sessions } from '../../compute-node/session/sessions.ts';
+import type { Timelines } from '../../compute-node/timelines/api.ts';
+import { TimelineConnection } from '../../compute-node/timelines/sql/connection.ts';
 import type { Logger } from '../../src/adapters/logger.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { MemoryEngine } from './memory-engine.ts';
@@ -31,6 +33,8 @@ export interface TestServerOptions {
   readonly sessionLimits?: Partial<SessionLimits>;
   readonly hranaLimits?: Partial<HranaLimits>;
   readonly scheduler?: Scheduler;
+  /** Statements about them are understood. */
+  readonly timelines?: Timelines;
   readonly token?: string;
   readonly admin?: HttpServerOptions['admin'];
   readonly ready?: HttpServerOptions['ready'];
@@ -51,7 +55,11 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       if (engine === undefined) {
         throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume ${name}`, { nextStep: 'create it' });
       }
-      return { name, connect: (): Promise<EngineConnection> => engine.connect({ readonly: false }) };
+      const connect = (): Promise<EngineConnection> => engine.connect({ readonly: false });
+      const { timelines } = options;
+      if (timelines === undefined) return { name, connect };
+      const context = { timelines, volume: name, moment: null };
+      return { name, connect: () => TimelineConnection.open(connect, context) };
     },
     admin: options.admin ?? null,
     metrics: () => 'tidemark_up 1\n',
