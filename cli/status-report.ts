@@ -1,5 +1,6 @@
 /** The status of a cluster as text for people. */
 import type { ClusterReport, NodeReport, VolumeReport } from './client/admin.ts';
+import { formatWindow, momentText } from './terminal/moments.ts';
 import { formatBytes, formatDuration } from './terminal/progress.ts';
 import type { Style } from './terminal/style.ts';
 import { displayWidth, padEnd, padStart } from './terminal/width.ts';
@@ -16,7 +17,7 @@ export function renderStatus(report: ClusterReport, style: Style): string {
     style.bold('Volumes'),
     report.volumes.length === 0
       ? '  none yet\n'
-      : report.volumes.map((volume) => volumeText(volume, style)).join('\n'),
+      : report.volumes.map((volume) => volumeText(report, volume, style)).join('\n'),
   ];
   return `${parts.join('\n')}`;
 }
@@ -71,7 +72,7 @@ function shareText(hydrating: readonly { hydratedPages: number; hydrationPages: 
   return total === 0 ? '' : ` (${Math.floor((100 * done) / total)} %)`;
 }
 
-function volumeText(volume: VolumeReport, style: Style): string {
+function volumeText(report: ClusterReport, volume: VolumeReport, style: Style): string {
   const { status, engine } = volume;
   if (status === null) {
     return `  ${style.bold(volume.name)}   ${style.dim(volume.open ? 'opening' : 'not open at this compute node')}\n`;
@@ -92,6 +93,7 @@ function volumeText(volume: VolumeReport, style: Style): string {
         `${engine.openTransactions} open transactions`,
     );
   }
+  lines.push(`  ${historyText(report, volume)}`);
   const rows = status.nodes.map((node) => [
     node.az,
     node.nodeId,
@@ -104,6 +106,30 @@ function volumeText(volume: VolumeReport, style: Style): string {
   ]);
   const head = ['az', 'node', 'stream', 'SCL', 'lag', 'queued', 'ack', 'page read'];
   return `${lines.join('\n')}\n${tableText(head, rows, new Set([3, 4, 5, 6, 7]), style)}`;
+}
+
+/** What the volume's past takes: all that is stored of it but one copy of its pages on each node. */
+function historyText({ nodes, windows }: ClusterReport, { name, status, engine }: VolumeReport): string {
+  const window = windows[name];
+  const keepers = nodes.flatMap((node) => {
+    const kept = (node.status?.segments ?? []).filter(({ volume }) => volume === status?.volume);
+    return kept.length === 0 ? [] : [kept];
+  });
+  const segments = keepers.flat();
+  const logBytes = segments.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+  const pageBytes = segments.reduce((sum, segment) => sum + segment.pageBytes, 0);
+  // Every PG has six segments; with more than six nodes each keeps some of them.
+  const copies = segments.length / Math.max(1, status?.pgCount ?? 1);
+  const presentBytes = copies * (engine?.databasePages ?? 0) * 4096;
+  const pastBytes = logBytes + Math.max(0, pageBytes - presentBytes);
+  const kept =
+    window === undefined
+      ? ''
+      : `window ${formatWindow(window.windowMs)}, back to ${momentText(window.floorLsn, window.oldestMicros)}   `;
+  return (
+    `${kept}history ${formatBytes(pastBytes)} on ${keepers.length} nodes ` +
+    `(stored: log ${formatBytes(logBytes)}, pages ${formatBytes(pageBytes)})`
+  );
 }
 
 /** One PG: its SCL. Several: the span, as a list would be long. */

@@ -2,6 +2,7 @@
 import type { HistoryWindow, Snapshot, VolumeNode } from '../compute-node/timelines/api.ts';
 import { formatTime } from '../src/timeline/moment.ts';
 import { tableText } from './status-report.ts';
+import { formatWindow, momentText } from './terminal/moments.ts';
 import { formatBytes } from './terminal/progress.ts';
 import type { Style } from './terminal/style.ts';
 
@@ -41,28 +42,6 @@ export function renderWindow(volume: string, window: HistoryWindow): string {
       ? `${volume} keeps no history but its snapshots.`
       : `${volume} keeps ${formatWindow(windowMs)} of history.`;
   return `${kept}\nIt can be read and taken back from ${momentText(floorLsn, oldestMicros)} to ${momentText(newestLsn, newestMicros)}.\n`;
-}
-
-/** `lsn:12, committed 2026-11-21T10:00:00Z`. */
-export function momentText(lsn: number, committedAtMicros: number | null): string {
-  return committedAtMicros === null ? `lsn:${lsn}` : `lsn:${lsn} (${formatTime(committedAtMicros)})`;
-}
-
-/** As `tidemark window` takes it: 24h, 90m, 1d12h. */
-export function formatWindow(ms: number): string {
-  let seconds = Math.round(ms / 1_000);
-  if (seconds === 0) return '0s';
-  let text = '';
-  for (const [unit, size] of [
-    ['h', 3_600],
-    ['m', 60],
-    ['s', 1],
-  ] as const) {
-    const count = Math.floor(seconds / size);
-    if (count > 0) text += `${count}${unit}`;
-    seconds -= count * size;
-  }
-  return text;
 }
 
 interface TreeRow {

@@ -14,9 +14,13 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TidemarkError } from '../src/base/errors.ts';
+import type { Timers } from '../src/env/env.ts';
 import { parseMoment, splitMoment } from '../src/timeline/moment.ts';
 import { readJson, sendJson } from './admin-http.ts';
-import type { ResolvedMoment, Timelines } from './timelines/api.ts';
+import { pause } from './driver/pause.ts';
+import type { HistoryWindow, ResolvedMoment, Timelines } from './timelines/api.ts';
+
+const WINDOW_TIMEOUT_MS = 1_500;
 
 /** Answers when the request is about timelines. False: it is not. */
 export async function answerTimelines(
@@ -76,6 +80,19 @@ export async function answerTimelines(
     default:
       return false;
   }
+}
+
+/** Of volumes open here. One that does not answer in time is left out: a status is asked for when things fail. */
+export async function windowsOf(
+  timelines: Pick<Timelines, 'window'>,
+  names: readonly string[],
+  timers: Timers,
+): Promise<Readonly<Record<string, HistoryWindow>>> {
+  const late = pause(timers, WINDOW_TIMEOUT_MS).then(() => null);
+  const windows = await Promise.all(
+    names.map(async (name) => [name, await Promise.race([timelines.window(name).catch(() => null), late])]),
+  );
+  return Object.fromEntries(windows.filter(([, window]) => window !== null));
 }
 
 /** Whoever resolved it may know more than others are to depend on. */

@@ -4,6 +4,7 @@ import { type IncomingMessage, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { EngineStatus } from '../../compute-node/engine/api.ts';
 import type { NodeSummary, OperationProgress } from '../../compute-node/node-operations.ts';
+import type { HistoryWindow } from '../../compute-node/timelines/api.ts';
 import type { OpenVolumeStatus } from '../../compute-node/volume/open-volume.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { ScrubProgress } from '../../compute-node/scrub-operation.ts';
@@ -35,6 +36,8 @@ export interface ClusterReport {
   readonly clusterId: string;
   readonly nodes: readonly NodeReport[];
   readonly volumes: readonly VolumeReport[];
+  /** Of volumes open there, as far as they could be learnt. */
+  readonly windows: Readonly<Record<string, HistoryWindow>>;
 }
 
 export interface VolumeEntry {

@@ -4,7 +4,8 @@ import { formatMoment, splitMoment } from '../../src/timeline/moment.ts';
 import { checkVolume, DEFAULT_VOLUME } from '../client/target.ts';
 import { TimelinesClient } from '../client/timelines.ts';
 import type { CliContext } from '../context.ts';
-import { momentText, renderSnapshots } from '../timelines-report.ts';
+import { momentText } from '../terminal/moments.ts';
+import { renderSnapshots } from '../timelines-report.ts';
 import { addTargetOptions, type TargetFlags, targetOf } from './target-options.ts';
 
 interface SnapshotFlags extends TargetFlags {

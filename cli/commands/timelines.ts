@@ -6,7 +6,8 @@ import { parseMoment, splitMoment } from '../../src/timeline/moment.ts';
 import { checkVolume, DEFAULT_URL, type Target } from '../client/target.ts';
 import { TimelinesClient } from '../client/timelines.ts';
 import type { CliContext } from '../context.ts';
-import { momentText, renderWindow } from '../timelines-report.ts';
+import { momentText } from '../terminal/moments.ts';
+import { renderWindow } from '../timelines-report.ts';
 import { addTargetOptions, type TargetFlags, targetOf } from './target-options.ts';
 
 interface TimelineFlags extends TargetFlags {
