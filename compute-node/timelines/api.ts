@@ -72,13 +72,13 @@ export interface VolumeNode {
 
 export interface Timelines {
   /**
-   * Rejects BAD_REQUEST (in the future, before the volume was made), GONE (outside the window, which it names), CUT (an LSN that does not exist; names
+   * Rejects IN_FUTURE, BEFORE_CREATION, GONE (outside the window, which it names), CUT (an LSN that does not exist; names
    * the nearest moments), VOLUME_NOT_FOUND, SNAPSHOT_NOT_FOUND. `moment` null: now, which takes the volume over when nobody has it open.
    */
   resolve(name: string, moment: Moment | null): Promise<ResolvedMoment>;
   /** Opens the moment read-only; many at once, equal ones share an engine. Rejects as resolve does, and OVERLOADED. */
   open(name: string, moment: Moment): Promise<OpenedMoment>;
-  /** Writable at once. Rejects VOLUME_EXISTS, BAD_NAME, and as resolve does. */
+  /** Writable at once. Rejects VOLUME_EXISTS, CYCLE, BAD_NAME, and as resolve does. */
   clone(source: { readonly name: string; readonly moment: Moment | null }, newName: string): Promise<Clone>;
   /** The name goes at once; data that no clone needs goes after. Rejects VOLUME_NOT_FOUND, IN_USE while it is open here or elsewhere (unless `force`). */
   drop(name: string, options?: { readonly force?: boolean }): Promise<{ readonly name: string }>;

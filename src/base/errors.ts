@@ -17,6 +17,9 @@ export type ErrorCode =
   | 'VOLUME_DROPPED'
   | 'VOLUME_HELD' // another live compute node holds the epoch
   | 'NOT_EMPTY'
+  | 'IN_FUTURE' // a moment that has not been yet
+  | 'BEFORE_CREATION' // a moment before the volume was made
+  | 'CYCLE' // a volume cannot be a clone of itself
   | 'SNAPSHOT_NOT_FOUND'
   | 'SNAPSHOT_EXISTS'
   | 'BACKTRACKED' // the volume went back to an older moment under this session; the next statement sees it

@@ -53,7 +53,7 @@ export type MomentPlan =
 export const ANY_TIME = Number.MAX_SAFE_INTEGER;
 const MICROS_PER_SECOND = 1_000_000;
 
-/** `moment` null: now. Throws BAD_REQUEST, CUT, SNAPSHOT_NOT_FOUND. */
+/** `moment` null: now. Throws IN_FUTURE, BEFORE_CREATION, CUT, SNAPSHOT_NOT_FOUND. */
 export function planMoment(history: KnownHistory, moment: Moment | null): MomentPlan {
   if (moment === null) return planNow(history);
   switch (moment.kind) {
@@ -154,7 +154,7 @@ function planLsn(history: KnownHistory, lsn: Lsn): MomentPlan {
   if (run.lastLsn === null && lsn > durableLsn) {
     if (!isNewest) return { kind: 'unknown' };
     throw new TidemarkError(
-      'BAD_REQUEST',
+      'IN_FUTURE',
       `lsn:${lsn} lies in the future: ${history.name} is at lsn:${durableLsn}`,
       { nextStep: 'Name a moment that has been.' },
     );
@@ -166,7 +166,7 @@ function planMomentInTime(history: KnownHistory, moment: Moment, micros: number)
   const { name, runs, durableLsn, isNewest, nowMicros } = history;
   if (micros > nowMicros) {
     throw new TidemarkError(
-      'BAD_REQUEST',
+      'IN_FUTURE',
       `${formatMoment(moment)} lies in the future: it is ${formatTime(nowMicros)} now`,
       { nextStep: 'Name a moment that has been; a time without a zone is UTC.' },
     );
@@ -176,7 +176,7 @@ function planMomentInTime(history: KnownHistory, moment: Moment, micros: number)
     const bornMicros = (runs[0] as Run).openedAtMicros;
     if (bornMicros === 0 && !isNewest) return { kind: 'unknown' };
     const since = bornMicros === 0 ? '' : `, which was ${formatTime(bornMicros)}`;
-    throw new TidemarkError('BAD_REQUEST', `${formatMoment(moment)} is before ${name} was made${since}`, {
+    throw new TidemarkError('BEFORE_CREATION', `${formatMoment(moment)} is before ${name} was made${since}`, {
       nextStep: 'Name a later moment.',
     });
   }

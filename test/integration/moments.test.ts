@@ -113,15 +113,15 @@ describe('the past of a volume', () => {
 
   it('that never was, or is yet to come, is refused by its own code', async () => {
     expect(await refusal('main@2999-01-01')).toMatchObject({
-      code: 'BAD_REQUEST',
+      code: 'IN_FUTURE',
       message: expect.stringContaining('future'),
     });
     expect(await refusal('main@lsn:99999999999')).toMatchObject({
-      code: 'BAD_REQUEST',
+      code: 'IN_FUTURE',
       message: expect.stringContaining('future'),
     });
     expect(await refusal('main@2001-01-01')).toMatchObject({
-      code: 'BAD_REQUEST',
+      code: 'BEFORE_CREATION',
       message: expect.stringContaining('before main was made'),
     });
     expect(await refusal('main@yesterday')).toMatchObject({ code: 'SNAPSHOT_NOT_FOUND' });

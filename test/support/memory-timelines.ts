@@ -164,7 +164,7 @@ export class MemoryTimelines implements Timelines {
         : moment.kind === 'ago'
           ? head - Math.round(moment.micros / SECOND)
           : Math.floor(moment.micros / SECOND);
-    if (lsn > 1_000) throw new TidemarkError('BAD_REQUEST', 'that moment lies in the future');
+    if (lsn > 1_000) throw new TidemarkError('IN_FUTURE', 'that moment lies in the future');
     if (lsn < this.floor)
       throw new TidemarkError('GONE', `history begins at LSN ${this.floor}`, {
         nextStep: 'Name a later one.',

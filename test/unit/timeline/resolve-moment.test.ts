@@ -196,7 +196,7 @@ describe('a moment', () => {
           }
           for (let lsn = last + 1; lsn < last + LAL; lsn += 7) {
             const code = codeOf(() => life.resolve({ kind: 'lsn', lsn: toLsn(lsn) }));
-            expect(code).toMatch(run.lastLsn === null ? /^BAD_REQUEST: .*future/ : /^CUT: /);
+            expect(code).toMatch(run.lastLsn === null ? /^IN_FUTURE: / : /^CUT: /);
           }
         }
       }),
@@ -256,14 +256,14 @@ describe('a moment', () => {
   it('in the future or before the volume is refused', () => {
     const life = lived([{ records: 2, after: 5 }]);
     expect(codeOf(() => life.resolve({ kind: 'time', micros: life.now + 1 }))).toMatch(
-      /^BAD_REQUEST: .*future/,
+      /^IN_FUTURE: .*future/,
     );
     expect(codeOf(() => life.resolve({ kind: 'time', micros: BORN - 1 }))).toMatch(
-      /^BAD_REQUEST: .*before main was made/,
+      /^BEFORE_CREATION: .*before main was made/,
     );
     const unborn = life.runs.map((run) => ({ ...run, openedAtMicros: 0 }));
     expect(codeOf(() => life.resolve({ kind: 'time', micros: BORN }, { runs: unborn }))).toMatch(
-      /^BAD_REQUEST/,
+      /^BEFORE_CREATION/,
     );
     expect(life.resolve({ kind: 'time', micros: BORN }, { runs: unborn, isNewest: false })).toBe('unknown');
   });
