@@ -10,6 +10,7 @@
  *   GET  /-/volumes/NAME/members       {pgs, changes}: the nodes that keep it, and who is to follow
  *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back, {registers: […]} moves its registers
  *   GET  /-/volumes/NAME/moment?at=WHEN   {volume, run, lsn, …}: the read point, of a volume open here; asked by other compute nodes
+ *   and what is about timelines (admin-timelines.ts)
  *   GET  /-/nodes                      {nodes: […]}
  *   POST /-/nodes                      {node: "NODE=AZ@HOST:PORT"} → 201
  *   POST /-/nodes/NODE/drain           {} or {cancel: true}; progress as NDJSON lines
@@ -26,12 +27,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { nodeTimers } from '../src/adapters/timers.ts';
 import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
 import { parseMoment } from '../src/timeline/moment.ts';
 import { bringRowsBack, mergeVolumes, tellDiff } from './admin-diff.ts';
 import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
 import { addNode, changeMembers, drainNode, readMembers, replaceNode, scrub } from './admin-nodes.ts';
+import { answerTimelines, windowsOf } from './admin-timelines.ts';
 import type { ComputeNode } from './node.ts';
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -64,11 +67,12 @@ async function route(
 ): Promise<void> {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
   const [, , what, name, part, ...rest] = pathname.split('/');
+  if (await answerTimelines(node.timelines, request, response)) return;
   const call = `${request.method} ${what}${name === undefined ? '' : `/NAME/${part ?? ''}`}`;
   if (rest.length === 0) {
     switch (call) {
       case 'GET status':
-        return sendJson(response, 200, { ...identity, ...(await node.status()) });
+        return sendJson(response, 200, { ...identity, ...(await statusOfNode(node)) });
       case 'GET volumes':
         return sendJson(response, 200, { volumes: await node.volumes() });
       case 'POST volumes':
@@ -111,6 +115,12 @@ async function route(
   throw new TidemarkError('BAD_REQUEST', `there is no ${request.method} ${pathname} here`, {
     nextStep: 'See `tidemark --help` for what can be administered.',
   });
+}
+
+async function statusOfNode(node: ComputeNode): Promise<object> {
+  const names = node.opened().map(({ name }) => name);
+  const [status, windows] = await Promise.all([node.status(), windowsOf(node.timelines, names, nodeTimers)]);
+  return { ...status, windows };
 }
 
 async function createVolume(node: ComputeNode, body: unknown): Promise<{ name: string; volume: string }> {

@@ -39,6 +39,11 @@ export async function cloneVolume(options: CloneOptions, source: CloneSource, na
   const { context, resolver } = options;
   const { directory, random } = context;
   checkVolumeName(name);
+  if (name === source.name) {
+    throw new TidemarkError('CYCLE', `'${name}' cannot be a clone of itself`, {
+      nextStep: 'Choose another name; to go back to a moment in place is a backtrack.',
+    });
+  }
   if ((await directory.lookup(name)) !== null) throw volumeExists(name);
   const from = await resolver.resolve(source.name, source.moment);
   await announce(context, from);

@@ -5,6 +5,7 @@
 import { splitMoment } from '../../src/timeline/moment.ts';
 import type { VolumeSessions } from '../session/volume-sessions.ts';
 import type { OpenedVolume } from '../volume-registry.ts';
+import { TimelineConnection } from './sql/connection.ts';
 import type { TimelinesOnNode } from './timelines.ts';
 
 export interface SessionSource {
@@ -14,16 +15,20 @@ export interface SessionSource {
 
 export async function sessionsOf(node: SessionSource, text: string): Promise<VolumeSessions> {
   const { name, moment } = splitMoment(text);
+  const { timelines } = node;
   if (moment === null) {
-    const { engine } = await node.volume(name);
-    return { name, connect: () => engine.connect({ readonly: false }) };
+    await node.volume(name);
+    // Asked anew each time: after a backtrack the volume has another engine.
+    const connect = async () => (await node.volume(name)).engine.connect({ readonly: false });
+    return { name, connect: () => TimelineConnection.open(connect, { timelines, volume: name, moment }) };
   }
-  const { engine, point, release } = await node.timelines.open(name, moment);
+  const { engine, point, release } = await timelines.open(name, moment);
+  const context = { timelines, volume: name, moment: { kind: 'lsn', lsn: point.lsn } as const };
   return {
     name: `${name}@lsn:${point.lsn}`,
     connect: async () => {
       try {
-        return await engine.connect({ readonly: true });
+        return await TimelineConnection.open(() => engine.connect({ readonly: true }), context);
       } finally {
         release();
       }
