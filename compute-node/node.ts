@@ -163,6 +163,7 @@ export class ComputeNode {
       holdPast: (key, open) => this.#registry.holdPast(key, open),
       openPastEngine: (log, onEnded) => this.#openPastEngine(log, onEnded),
       closeHere: (name, reason) => this.#registry.end(name, reason),
+      endPasts: (prefix, reason) => this.#registry.endPasts(prefix, reason),
       rewind: (name, target, reason) => this.#rewind(name, target, reason),
       holder: async (named) => (await this.#survey(named)).holder,
     };

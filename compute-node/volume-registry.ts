@@ -141,16 +141,16 @@ export class VolumeRegistry {
     }
   }
 
-  /** Closes the moments whose key begins so, used or not. */
-  async closePasts(prefix: string): Promise<void> {
-    const keys = [...this.#pasts.keys()].filter((key) => key.startsWith(prefix));
-    for (const key of keys) {
-      const entry = this.#pasts.get(key);
-      if (entry === undefined) continue;
-      await entry.opening.catch(() => undefined);
-      this.#startClosing(this.#pasts, key, entry);
-      await this.#closing.get(key);
-    }
+  /** Closes the moments whose key begins so; who uses them is told the reason. */
+  async endPasts(prefix: string, reason: TidemarkError): Promise<void> {
+    const entries = [...this.#pasts].filter(([key]) => key.startsWith(prefix));
+    await Promise.all(
+      entries.map(async ([key, entry]) => {
+        await entry.opening.catch(() => undefined);
+        this.#startClosing(this.#pasts, key, entry, reason);
+        await this.#closing.get(key);
+      }),
+    );
   }
 
   /** Hardens what was handed over (bounded), gives leases back, stops every engine. */

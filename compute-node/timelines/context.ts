@@ -36,6 +36,8 @@ export interface TimelineContext {
   openPastEngine(log: OpenVolume, onEnded: (reason: Error) => void): Promise<Engine>;
   /** The volume is not open here any more when this resolves; who uses it is told the reason. */
   closeHere(name: string, reason: TidemarkError): Promise<void>;
+  /** Nor is any moment of it. */
+  endPasts(prefix: string, reason: TidemarkError): Promise<void>;
   /**
    * Closes the volume's head run and opens one that goes on from the target; whoever uses the volume is told the reason, whoever asks for it meanwhile
    * waits.

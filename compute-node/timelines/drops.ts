@@ -20,6 +20,7 @@ import { REGISTER_FORMAT, type RetentionValue } from '../../src/register/values.
 import type { NamedVolume } from '../driver/directory.ts';
 import { volumeDropped } from '../volume/writer-errors.ts';
 import type { TimelineContext } from './context.ts';
+import { keyPrefix } from './opened-pasts.ts';
 import { clonePin, isClonePin, unpin } from './pins.ts';
 
 const SWEEP_INTERVAL_MS = 30_000;
@@ -61,6 +62,7 @@ export class Drops {
     // From here on it is dropped: what fails is tried again by the sweep.
     try {
       await this.#context.closeHere(name, volumeDropped(name));
+      await this.#context.endPasts(keyPrefix(named.volume), volumeDropped(name));
       await this.clearAway(named);
     } catch (error) {
       if (!isTidemarkError(error)) throw error;

@@ -7,7 +7,7 @@
  * same compute node is told again within the time that a new writer raises no floor (floor-keeper.ts).
  */
 import type { Timer } from '../../src/env/env.ts';
-import type { Lsn } from '../../src/log/lsn.ts';
+import type { Lsn, VolumeId } from '../../src/log/lsn.ts';
 import { decodeManifest } from '../../src/register/codec.ts';
 import { placeOf } from '../../src/register/place.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
@@ -119,10 +119,15 @@ export class OpenedPasts {
   }
 }
 
-/** Two read points with one key show the same bytes. It begins with the volume. */
+/** What the keys of a volume's moments begin with. */
+export function keyPrefix(volume: VolumeId): string {
+  return `${volume}@`;
+}
+
+/** Two read points with one key show the same bytes. */
 export function sharedKey({ volume, runs }: ManifestValue, point: ReadPoint): string {
   const newest = visiblePath(runs, point.run, point.lsn, volume)[0];
   return newest === undefined || newest.volume !== volume
-    ? `${volume}@${point.run}:${point.lsn}`
-    : `${volume}@${newest.run}:${newest.lastLsn}`;
+    ? `${keyPrefix(volume)}${point.run}:${point.lsn}`
+    : `${keyPrefix(volume)}${newest.run}:${newest.lastLsn}`;
 }

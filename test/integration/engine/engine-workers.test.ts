@@ -16,13 +16,14 @@ async function until(isSo: () => boolean): Promise<void> {
 it('is there soon after one was taken, and serves', async () => {
   expect(workers.hasSpare).toBe(false);
   for (let round = 0; round < 3; round += 1) {
-    const engine = await openEngine({
+    const opening = openEngine({
       volume: new MemoryVolume(),
       workerUrl: engineWorkerUrl,
       workers,
       limits: testLimits,
     });
     expect(workers.hasSpare).toBe(false);
+    const engine = await opening;
     const connection = await engine.connect({ readonly: false });
     const rows: unknown[] = [];
     const statement = { sql: 'select 1 + 1', args: [], namedArgs: [], wantRows: true };

@@ -109,6 +109,7 @@ class TestNode {
       },
       volume: (name) => this.#registry.get(name),
       holdPast: (key, open) => this.#registry.holdPast(key, open),
+      endPasts: (prefix, reason) => this.#registry.endPasts(prefix, reason),
       openPastEngine: async (log) => engineOver(log),
       closeHere: (name, reason) => this.#registry.end(name, reason),
       rewind: async (name, target, reason) => {

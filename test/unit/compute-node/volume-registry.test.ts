@@ -115,6 +115,7 @@ describe('the volumes open on a compute node', () => {
   it('closes moments that were idle for a while, and those of one volume on demand', async () => {
     const registry = registryOf([]);
     const closed: string[] = [];
+    const over = new TidemarkError('VOLUME_DROPPED', 'it was dropped');
     const hold = (name: string) => registry.holdPast(name, async () => pastOf(name, closed));
     const [a, b] = [await hold('v@1'), await hold('v@2')];
     await hold('w@1');
@@ -125,9 +126,9 @@ describe('the volumes open on a compute node', () => {
     registry.closeIdlePasts();
     await Promise.resolve();
     expect(closed).toEqual(['v@1']);
-    await registry.closePasts('v@');
+    await registry.endPasts('v@', over);
     expect(closed).toEqual(['v@1', 'v@2']);
-    await registry.closePasts('w@');
+    await registry.endPasts('w@', over);
     expect(closed).toEqual(['v@1', 'v@2', 'w@1']);
   });
 });
