@@ -3,7 +3,7 @@ import { TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn, PgIndex, VolumeId } from '../../src/log/lsn.ts';
 import { decodeManifest, decodeRetention } from '../../src/register/codec.ts';
 import { placeOf } from '../../src/register/place.ts';
-import type { ManifestValue } from '../../src/register/values.ts';
+import type { ManifestValue, RetentionValue } from '../../src/register/values.ts';
 import type { LsnStretch } from '../../src/timeline/ancestry.ts';
 import { isKept } from '../../src/timeline/kept.ts';
 import type { ReadPoint, Run } from '../../src/timeline/run.ts';
@@ -47,13 +47,7 @@ export class Lineage {
   /** Any point by its volume's id. Rejects GONE when it is not kept, VOLUME_DROPPED when its volume is not any more. */
   async resolve(point: ReadPoint): Promise<ResolvedPoint> {
     const named = await this.#named(point.volume);
-    const { registers } = this.#context.directory;
-    const [manifest, { content }] = await Promise.all([
-      this.#manifest(named),
-      registers.readVolume('retention', named.volume, placeOf(named)),
-    ]);
-    if (content.value === null) throw gone(named, point);
-    const retention = decodeRetention(content.value);
+    const [manifest, retention] = await Promise.all([this.#manifest(named), this.#retention(named)]);
     if (retention.dropped) {
       throw new TidemarkError(
         'VOLUME_DROPPED',
@@ -70,6 +64,38 @@ export class Lineage {
       return Math.min(point.lsn, tail ?? point.lsn) as Lsn;
     });
     return { name: named.name, named, point, manifest, retention, requiredScls, committedAtMicros: null };
+  }
+
+  /**
+   * A point of a parent as the start of one of its clones, which is there still when the parent is not: the clone's first run, before its first record.
+   * null: none was made from it.
+   */
+  async asBranchOf(clones: readonly ResolvedPoint[], point: ReadPoint): Promise<ResolvedPoint | null> {
+    const named = await this.#named(point.volume).catch(() => null);
+    const isThere = named !== null && !(await this.#retention(named)).dropped;
+    if (isThere) return null;
+    for (const clone of clones) {
+      const [first] = clone.manifest.runs;
+      const parent = first?.parent;
+      if (first === undefined || parent === null || parent === undefined) continue;
+      if (parent.volume !== point.volume || parent.run !== point.run || parent.lsn !== point.lsn) continue;
+      const start = {
+        volume: clone.manifest.volume,
+        run: first.id,
+        lsn: (first.firstLsn - 1) as Lsn,
+      };
+      if (!isKept(clone.manifest.runs, clone.retention, start)) continue;
+      const requiredScls = clone.manifest.pgs.map(() => start.lsn);
+      return { ...clone, point: start, requiredScls, committedAtMicros: null };
+    }
+    return null;
+  }
+
+  async #retention(named: NamedVolume): Promise<RetentionValue> {
+    const { registers } = this.#context.directory;
+    const { content } = await registers.readVolume('retention', named.volume, placeOf(named));
+    if (content.value !== null) return decodeRetention(content.value);
+    throw new TidemarkError('CORRUPT', `the retention register of volume '${named.name}' is empty`);
   }
 
   async #learnParents(runs: readonly Run[]): Promise<void> {

@@ -101,7 +101,7 @@ export async function merge(differences: Differences, request: MergeRequest): Pr
 
 async function baseOf(lineage: Lineage, theirs: ResolvedPoint, ours: ResolvedPoint): Promise<ResolvedPoint> {
   const point = commonPoint(await lineage.pathOf(theirs), await lineage.pathOf(ours));
-  if (point !== null) return lineage.resolve(point);
+  if (point !== null) return (await lineage.asBranchOf([theirs, ours], point)) ?? lineage.resolve(point);
   throw new TidemarkError(
     'BAD_REQUEST',
     `'${theirs.name}' and '${ours.name}' have no common past to merge from`,
