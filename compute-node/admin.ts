@@ -5,7 +5,7 @@
  *   GET  /-/status                     the cluster as this compute node sees it
  *   GET  /-/volumes                    {volumes: [{name, volume}]}
  *   POST /-/volumes                    {name, pgPages?} → 201
- *   GET  /-/volumes/NAME/database      the whole database as a SQLite file
+ *   GET  /-/volumes/NAME/database      the whole database as a SQLite file; of NAME@WHEN as it was
  *   PUT  /-/volumes/NAME/database      a SQLite file into an empty volume (made when missing); progress as NDJSON lines
  *   GET  /-/volumes/NAME/members       {pgs, changes}: the nodes that keep it, and who is to follow
  *   POST /-/volumes/NAME/members       {pg, members} proposes six, {pg, revert: true} takes that back, {registers: […]} moves its registers
@@ -30,11 +30,13 @@ import { pipeline } from 'node:stream/promises';
 import { nodeTimers } from '../src/adapters/timers.ts';
 import { TidemarkError } from '../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../src/base/limits.ts';
-import { parseMoment } from '../src/timeline/moment.ts';
+import type { Lsn } from '../src/log/lsn.ts';
+import { parseMoment, splitMoment } from '../src/timeline/moment.ts';
 import { bringRowsBack, mergeVolumes, tellDiff } from './admin-diff.ts';
 import { errorBody, readJson, sendJson, statusOf } from './admin-http.ts';
 import { addNode, changeMembers, drainNode, readMembers, replaceNode, scrub } from './admin-nodes.ts';
 import { answerTimelines, windowsOf } from './admin-timelines.ts';
+import type { Engine } from './engine/api.ts';
 import type { ComputeNode } from './node.ts';
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -135,13 +137,29 @@ async function createVolume(node: ComputeNode, body: unknown): Promise<{ name: s
 }
 
 async function exportDatabase(node: ComputeNode, name: string, response: ServerResponse): Promise<void> {
+  const { engine, lsn, release } = await exportSource(node, name);
+  try {
+    const stream = Readable.from(withHeaders(engine.exportDatabase(), lsn, response), {
+      objectMode: true,
+      highWaterMark: 4,
+    });
+    await pipeline(stream, response);
+  } finally {
+    release();
+  }
+}
+
+async function exportSource(
+  node: ComputeNode,
+  text: string,
+): Promise<{ readonly engine: Engine; readonly lsn: Lsn; readonly release: () => void }> {
+  const { name, moment } = splitMoment(text);
+  if (moment !== null) {
+    const { engine, point, release } = await node.timelines.open(name, moment);
+    return { engine, lsn: point.lsn, release };
+  }
   const { engine, log } = await node.volume(name);
-  const lsn = log.vdl;
-  const stream = Readable.from(withHeaders(engine.exportDatabase(), lsn, response), {
-    objectMode: true,
-    highWaterMark: 4,
-  });
-  await pipeline(stream, response);
+  return { engine, lsn: log.vdl, release: () => {} };
 }
 
 /** Headers go out with the first chunk: an export that fails before it still gets a proper error. */

@@ -3,6 +3,7 @@ import { open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { TidemarkError } from '../../src/base/errors.ts';
+import { splitMoment } from '../../src/timeline/moment.ts';
 import { AdminClient } from '../client/admin.ts';
 import { checkVolume, DEFAULT_VOLUME } from '../client/target.ts';
 import type { CliContext } from '../context.ts';
@@ -46,13 +47,15 @@ export function addImportCommand(program: Command, context: CliContext): void {
 }
 
 export function addExportCommand(program: Command, context: CliContext): void {
-  addTargetOptions(program.command('export').description('Write a volume to a SQLite database file.'))
-    .argument('<VOLUME>')
+  addTargetOptions(
+    program.command('export').description('Write a volume, or a moment of one, to a SQLite database file.'),
+  )
+    .argument('<VOLUME[@WHEN]>')
     .argument('<FILE>')
     .option('--force', 'overwrite the file')
     .option('--json', 'summary as JSON')
     .action(async (volume: string, file: string, flags: TransferFlags) => {
-      checkVolume(volume);
+      checkVolume(splitMoment(volume).name);
       const path = resolve(file);
       if (flags.force !== true) await refuseExisting(path);
       const startedMs = performance.now();

@@ -2,6 +2,7 @@
 import { type Client, createClient } from '@libsql/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RealCluster } from '../support/real-cluster.ts';
+import { hasStockSqlite, stockQuery } from '../support/stock-sqlite.ts';
 
 let cluster: RealCluster;
 let main: Client;
@@ -92,6 +93,17 @@ describe('the past of a volume', () => {
     diary.push({ at: new Date().toISOString(), count: diary.at(-1)!.count, lsn: diary.at(-1)!.lsn });
     expect((await past.execute('select count(name) as n from t')).rows[0]?.n).toBe(count);
     past.close();
+  });
+
+  it('is exported as a database file that the stock tool finds whole', async () => {
+    const { lsn, count } = diary[7]!;
+    const response = await fetch(`${cluster.url()}/-/volumes/main%40lsn%3A${lsn}/database`);
+    expect(response.headers.get('tidemark-lsn')).toBe(String(lsn));
+    const file = new Uint8Array(await response.arrayBuffer());
+    expect(file.length).toBe(Number(response.headers.get('content-length')));
+    if (!hasStockSqlite) return;
+    const told = stockQuery(file, 'pragma integrity_check; select count(*) from t;');
+    expect(told.split('\n')).toEqual(['ok', String(count)]);
   });
 
   it('cannot be written to', async () => {
