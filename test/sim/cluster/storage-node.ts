@@ -135,7 +135,9 @@ export class SimStorageNode implements Host {
   #end(how: string): void {
     if (!this.process.isUp) return;
     this.#options.world.note(this.nodeId, () => how);
-    this.files.journal.tear(this.#chance);
+    // Nobody was told, yet a later life finds it and counts it.
+    const whole = this.files.journal.tear(this.#chance);
+    if (whole !== null) this.#options.durability.onEntrySynced(this.nodeId, whole);
     this.core = null;
     const { server } = this;
     this.server = null;

@@ -2,6 +2,7 @@
  * The journal's ring and guard files on a simulated disk. A write takes time; a crash in the middle of one leaves nothing of it, all of it, its
  * beginning, or any of its blocks. Faults make a write land elsewhere, or nowhere although it was acknowledged.
  */
+import { Buffer } from 'node:buffer';
 import { TidemarkError } from '../../../src/base/errors.ts';
 import {
   type GuardCopy,
@@ -40,24 +41,26 @@ export class JournalFiles {
     return copy;
   }
 
-  /** The process, or the power, is gone in the middle of whatever was written. */
-  tear(chance: Chance): void {
-    if (this.underWay === null) return;
+  /** The process, or the power, is gone in the middle of whatever was written. Returns the write when all of it is on the disk. */
+  tear(chance: Chance): Uint8Array | null {
+    if (this.underWay === null) return null;
     const { offset, bytes } = this.underWay;
     this.underWay = null;
     switch (chance.below(4)) {
       case 0:
-        return;
+        break;
       case 1:
         this.ring.set(bytes, offset);
-        return;
+        break;
       case 2:
         this.ring.set(bytes.subarray(0, chance.below(bytes.length + 1)), offset);
-        return;
+        break;
       default:
         for (let at = 0; at < bytes.length; at += BLOCK_BYTES)
           if (chance.chance(0.5)) this.ring.set(bytes.subarray(at, at + BLOCK_BYTES), offset + at);
     }
+    const there = this.ring.subarray(offset, offset + bytes.length);
+    return Buffer.compare(there, bytes) === 0 ? bytes : null;
   }
 
   flipBit(where: 'ring' | GuardCopy, chance: Chance): void {
@@ -120,7 +123,8 @@ export class SimJournalDisk implements JournalDisk {
     this.#files.underWay = { offset, bytes };
     return this.#later('ring-write', 0.3, () => {
       if (this.#state.failsWrites) {
-        this.#files.tear(this.#chance);
+        const whole = this.#files.tear(this.#chance);
+        if (whole !== null) this.#onDurable(whole);
         throw ioError('writing the journal failed');
       }
       this.#files.underWay = null;
