@@ -181,7 +181,8 @@ export class Workload {
   }
 
   #exchange(client: Client, plan: Plan, open: OpenTransaction): Promise<Answer> {
-    const compute = client.compute;
+    // As it is now: by the time a server that was stopped reads this, the client may have given up and taken another name.
+    const { compute, process: connection, token } = client;
     const { process: server } = compute;
     const there = this.#links.between(CLIENTS, server.name);
     const back = this.#links.between(server.name, CLIENTS);
@@ -214,13 +215,13 @@ export class Workload {
         server.later(0, 'ask', () => {
           const transaction = {
             ...plan,
-            minLsn: plan.isolation === 'session' ? client.token : null,
+            minLsn: plan.isolation === 'session' ? token : null,
             onCommit: (volume: VolumeId, cpl: Lsn) => this.#handedOver.push({ open, volume, cpl }),
           };
-          compute.serve(this.name, client.process, transaction).then(
+          compute.serve(this.name, connection, transaction).then(
             (result) => answer({ kind: 'ok', result }),
             (error: unknown) => {
-              if (!isTidemarkError(error)) this.#world.fail(`serving ${client.process}`, error);
+              if (!isTidemarkError(error)) this.#world.fail(`serving ${connection}`, error);
               answer({ kind: isTidemarkError(error, 'OUTCOME_UNKNOWN') ? 'unknown' : 'failed' });
             },
           );
