@@ -1,5 +1,5 @@
 /**
- * The simulator as part of the tests: seeds over two processes, some of them twice, and a few mutants, others every day. It runs compiled,
+ * The simulator as part of the tests: a thousand seeds over two processes, some of them twice, and a few mutants, others every day. It runs compiled,
  * as `npm run sim` does; what it says of its progress goes to the standard error. vitest.config.ts has it run alone.
  */
 import { spawn } from 'node:child_process';
@@ -15,7 +15,7 @@ const TIMEOUT_MS = 1_800_000;
 describe('the simulator', () => {
   beforeAll(() => run(TSC, '-p', 'test/sim/tsconfig.json'));
 
-  it('finds nothing wrong in two hundred seeds', { timeout: TIMEOUT_MS }, () => sim('--seeds', '200'));
+  it('finds nothing wrong in a thousand seeds', { timeout: TIMEOUT_MS }, () => sim('--seeds', '1000'));
 
   it('does the same again from the same seed, in another process', { timeout: TIMEOUT_MS }, () =>
     sim('determinism', '--seeds', '5', '--from', '7'),
