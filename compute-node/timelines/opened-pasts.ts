@@ -12,15 +12,15 @@ import { decodeManifest } from '../../src/register/codec.ts';
 import { placeOf } from '../../src/register/place.ts';
 import type { ManifestValue, PgConfig } from '../../src/register/values.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
-import { visiblePath } from '../../src/timeline/visibility.ts';
 import type { NamedVolume } from '../driver/directory.ts';
 import { READER_EXPIRY_MS } from '../driver/floor-keeper.ts';
 import type { OpenVolume } from '../volume/open-volume.ts';
+import { readPointAt } from '../volume/read-point.ts';
 import type { OpenedPast } from '../volume-registry.ts';
 import type { OpenedMoment } from './api.ts';
 import type { TimelineContext } from './context.ts';
 import type { ResolvedPoint } from './moment-resolver.ts';
-import { PastLog } from './past-log.ts';
+import { PastLog, runsSeenBy } from './past-log.ts';
 
 /** How long a use of a moment keeps its history from being collected. */
 const HOLD_MS = 15 * 60_000;
@@ -55,11 +55,13 @@ export class OpenedPasts {
   async open(resolved: ResolvedPoint): Promise<OpenedPoint> {
     const { name, point, committedAtMicros, manifest } = resolved;
     const key = sharedKey(manifest, point);
-    this.#readers.set(key, { name, lsn: point.lsn, untilMs: this.#nowMs() + HOLD_MS });
-    await this.#tell(key);
+    const reader = { name, lsn: seenAs(manifest, point).lsn, untilMs: this.#nowMs() + HOLD_MS };
+    await this.#hold(key, reader);
     const { past, release } = await this.#context.holdPast(key, (onEnded) =>
       this.#open(resolved, key, onEnded),
     );
+    // The one before under that key may have come to its end meanwhile.
+    if (this.#readers.get(key) !== reader) await this.#hold(key, reader);
     return { name, point, committedAtMicros, engine: past.engine, log: past.log, release };
   }
 
@@ -85,6 +87,11 @@ export class OpenedPasts {
     }
   }
 
+  #hold(key: string, reader: Reader): Promise<void> {
+    this.#readers.set(key, reader);
+    return this.#tell(key);
+  }
+
   /** The volume's writer, when that is this compute node. Once a reader's time is over it holds nothing any more. */
   async #tell(key: string): Promise<void> {
     const reader = this.#readers.get(key);
@@ -95,7 +102,10 @@ export class OpenedPasts {
   }
 
   #tellAll(): void {
-    for (const key of this.#readers.keys()) void this.#tell(key);
+    for (const [key, { untilMs }] of [...this.#readers]) {
+      void this.#tell(key);
+      if (untilMs <= this.#nowMs()) this.#readers.delete(key);
+    }
   }
 
   async #forget(key: string): Promise<void> {
@@ -124,10 +134,13 @@ export function keyPrefix(volume: VolumeId): string {
   return `${volume}@`;
 }
 
-/** Two read points with one key show the same bytes. */
-export function sharedKey({ volume, runs }: ManifestValue, point: ReadPoint): string {
-  const newest = visiblePath(runs, point.run, point.lsn, volume)[0];
-  return newest === undefined || newest.volume !== volume
-    ? `${keyPrefix(volume)}${point.run}:${point.lsn}`
-    : `${keyPrefix(volume)}${newest.run}:${newest.lastLsn}`;
+/** Two read points with one key are asked for alike, and show the same bytes. */
+function sharedKey(manifest: ManifestValue, point: ReadPoint): string {
+  const { run, lsn } = seenAs(manifest, point);
+  return `${keyPrefix(manifest.volume)}${run}:${lsn}`;
+}
+
+/** As storage nodes are asked for it (past-log.ts). */
+function seenAs({ volume, runs }: ManifestValue, point: ReadPoint): Pick<ReadPoint, 'run' | 'lsn'> {
+  return readPointAt({ volume, runs: runsSeenBy(runs, point) }, point.lsn) ?? point;
 }

@@ -188,7 +188,7 @@ function nodesOf(pgs: readonly PgConfig[]): readonly (readonly NodeId[])[] {
 }
 
 /** The point's run as the newest, and those it goes on from: later runs, and branches that were rewound, are not seen. */
-function runsSeenBy(runs: readonly Run[], { volume, run: id }: ReadPoint): readonly Run[] {
+export function runsSeenBy(runs: readonly Run[], { volume, run: id }: ReadPoint): readonly Run[] {
   const seen: Run[] = [];
   for (let run = runById(runs, id); run !== null; ) {
     seen.unshift(run);

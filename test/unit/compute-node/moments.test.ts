@@ -363,6 +363,10 @@ describe('moments', () => {
     await node.rewind(`lsn:${early}`);
     const between = await markTime();
     await node.commit(3, 2);
+    // Opened while it was kept: no engine for who asks for the run's start later.
+    const target = await node.timelines.open('main', parseMoment(`lsn:${early}`));
+    const start = await node.timelines.open('main', parseMoment(between));
+    expect(start.engine).not.toBe(target.engine);
     // The window begins after the return: the point returned to lies below it, and is what the run shows at its start.
     await cluster.changeRetention((value) => ({ ...value, floor: (late + 1) as Lsn }));
     await node.letGo();
