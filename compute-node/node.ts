@@ -162,7 +162,7 @@ export class ComputeNode {
       links: this.#links,
       holdPast: (key, open) => this.#registry.holdPast(key, open),
       openPastEngine: (log, onEnded) => this.#openPastEngine(log, onEnded),
-      closeHere: (name, reason) => this.#registry.end(name, reason),
+      closeHere: (name, reason) => this.closeHere(name, reason),
       endPasts: (prefix, reason) => this.#registry.endPasts(prefix, reason),
       rewind: (name, target, reason) => this.#rewind(name, target, reason),
       holder: async (named) => (await this.#survey(named)).holder,
@@ -191,6 +191,11 @@ export class ComputeNode {
   /** The volume, taken over first when it is not open here. Rejects VOLUME_NOT_FOUND, VOLUME_HELD, NO_QUORUM … */
   volume(name: string): Promise<OpenedVolume> {
     return this.#registry.get(name);
+  }
+
+  /** The volume is not open here any more when this resolves; who uses it is told the reason. */
+  closeHere(name: string, reason: TidemarkError): Promise<void> {
+    return this.#registry.end(name, reason);
   }
 
   async createVolume(name: string, pgPages?: number): Promise<{ name: string; volume: string }> {

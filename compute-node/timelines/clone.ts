@@ -3,9 +3,10 @@
  * register writes, whatever the size.
  *
  * Invariants
- * 1. The pin in the parent comes before anything shows the clone to be there. What a crash leaves half made has a record (volume-records.ts) and no
- *    name: it is cleared away like a dropped volume.
- * 2. The name comes last, and is taken back when the clone was given up meanwhile as an orphan.
+ * 1. The pin in the parent comes before the name, which is what shows the clone to be there.
+ * 2. Before the pin comes all that tells whose it is: what a crash leaves half made has a record (volume-records.ts) and a manifest that names the
+ *    parent, and no name; so it is cleared away like a dropped volume, and no pin is ever left over.
+ * 3. The name comes last, and is taken back when the clone was given up meanwhile as an orphan.
  */
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
@@ -56,11 +57,8 @@ export async function cloneVolume(options: CloneOptions, source: CloneSource, na
   };
   try {
     const pin = { name: clonePin(child.volume), point: from.point };
-    await settled([
-      directory.records.enter(child),
-      pinPoint(directory.registers, from.named, from.manifest, pin),
-    ]);
-    await writeFirstValues(context, child, from);
+    await settled([directory.records.enter(child), ...firstValues(context, child, from)]);
+    await pinPoint(directory.registers, from.named, from.manifest, pin);
     await directory.giveName(child);
     if ((await readRetention(directory.registers, child)).dropped) throw tooSlow(name);
   } catch (error) {
@@ -94,11 +92,11 @@ async function registerMembers(context: TimelineContext, parent: NamedVolume): P
   return isGood ? parent.registerMembers : placeSix(nodes, await directory.loads());
 }
 
-async function writeFirstValues(
+function firstValues(
   { directory, random }: TimelineContext,
   child: NamedVolume,
   { point, manifest, retention, committedAtMicros }: ResolvedPoint,
-): Promise<void> {
+): readonly Promise<unknown>[] {
   const { volume } = child;
   const { registers } = directory;
   const first: RetentionValue = {
@@ -116,14 +114,14 @@ async function writeFirstValues(
     at: point,
     lastCommitTimeMicros: committedAtMicros ?? 0,
   });
-  await settled([
+  return [
     registers.changeVolume('retention', volume, placeOf(child), (current) =>
       current === null ? encodeRetention(first) : null,
     ),
     registers.changeVolume('manifest', volume, placeOf(child), (current) =>
       current === null ? encodeManifest(origin) : null,
     ),
-  ]);
+  ];
 }
 
 /** All have come to an end before the first failure is told: what is cleared away then is not written any more. */

@@ -34,6 +34,7 @@ type Holdings = ReadonlyMap<NodeId, ReadonlySet<VolumeId> | null>;
 
 export class Drops {
   readonly #context: TimelineContext;
+  readonly #orphanAgeMs: number;
   /** Since when volumes have been seen without a name. */
   readonly #namelessSinceMs = new Map<VolumeId, number>();
   /** Dropped and not pinned, as far as known here; the value that says so. Nothing changes that any more. */
@@ -41,8 +42,9 @@ export class Drops {
   #timer: Timer | null = null;
   #sweeping: Promise<void> | null = null;
 
-  constructor(context: TimelineContext) {
+  constructor(context: TimelineContext, orphanAgeMs = ORPHAN_AGE_MS) {
     this.#context = context;
+    this.#orphanAgeMs = orphanAgeMs;
   }
 
   start(): void {
@@ -125,7 +127,7 @@ export class Drops {
           const isHeld = [...holdings.values()].some((kept) => kept?.has(record.volume) === true);
           if (isHeld) await this.#tell(record, over);
           await this.#endIfGone(record, holdings);
-        } else if (nowMs - sinceMs >= ORPHAN_AGE_MS || (await this.#isDropped(record))) {
+        } else if (nowMs - sinceMs >= this.#orphanAgeMs || (await this.#isDropped(record))) {
           await this.clearAway(record);
         }
       } catch (error) {

@@ -5,10 +5,20 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openDirectory, type VolumeDirectory } from '../../compute-node/driver/directory.ts';
+import { type CloneSource, cloneVolume } from '../../compute-node/timelines/clone.ts';
+import type { TimelineContext } from '../../compute-node/timelines/context.ts';
+import { Drops } from '../../compute-node/timelines/drops.ts';
+import { MomentResolver } from '../../compute-node/timelines/moment-resolver.ts';
+import { nodeClock } from '../../src/adapters/clock.ts';
+import { GrpcStorageNodeClient } from '../../src/adapters/grpc/client.ts';
+import { nodeRandom } from '../../src/adapters/random.ts';
+import { nodeTimers } from '../../src/adapters/timers.ts';
+import type { StorageNodeClient } from '../../src/env/transport.ts';
 import type { SqlValue } from '../../compute-node/engine/api.ts';
 import { ComputeNode } from '../../compute-node/node.ts';
 import { createLogger } from '../../src/adapters/logger.ts';
-import { isTidemarkError } from '../../src/base/errors.ts';
+import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import { MIB } from '../../src/base/limits.ts';
 import type { NodeId } from '../../src/log/lsn.ts';
 import type { ClusterNode } from '../../src/register/values.ts';
@@ -18,6 +28,8 @@ import { engineWorkerUrl } from './engine-worker.ts';
 import { freePort } from './free-port.ts';
 
 const NODE_IDS = ['az1-a', 'az1-b', 'az2-a', 'az2-b', 'az3-a', 'az3-b'];
+/** The dead try no longer. */
+const MORTAL_TIMEOUT_MS = 300;
 const logger = createLogger({ level: 'error' });
 
 export class InProcessCluster {
@@ -88,10 +100,102 @@ export class InProcessCluster {
     await node.close();
   }
 
+  /** The timelines of a compute node that can be made to die in the middle. Volumes are open on `node`. */
+  async openMortal(node: ComputeNode, timeoutMs = MORTAL_TIMEOUT_MS): Promise<MortalTimelines> {
+    const mortal = new MortalClients(this.nodes);
+    const common = { random: nodeRandom, clock: nodeClock, timers: nodeTimers, logger };
+    const directory = await openDirectory({
+      ...common,
+      clients: mortal.clients,
+      nodes: this.nodes,
+      timeoutMs,
+    });
+    const unused = (): never => {
+      throw new Error('not of this compute node');
+    };
+    const context: TimelineContext = {
+      ...common,
+      computeId: 'c1',
+      directory,
+      clients: mortal.clients,
+      authToken: null,
+      lookup: async (name) => (await directory.lookup(name)) ?? unused(),
+      openHere: (name) => {
+        const opened = node.opened().find((volume) => volume.name === name);
+        return opened === undefined ? null : Promise.resolve(opened);
+      },
+      volume: (name) => node.volume(name),
+      closeHere: (name, reason) => node.closeHere(name, reason),
+      endPasts: async () => undefined,
+      rewind: unused,
+      holder: async () => null,
+      get links(): never {
+        return unused();
+      },
+      holdPast: unused,
+      openPastEngine: unused,
+    };
+    const resolver = new MomentResolver(context);
+    const drops = new Drops(context, 0);
+    return {
+      clone: (source, name) =>
+        cloneVolume({ context, resolver, giveUp: (child) => drops.clearAway(child) }, source, name),
+      drop: (name) => drops.drop(name),
+      sweep: () => drops.sweep(),
+      directory,
+      dieAfter: (writes) => {
+        mortal.left = writes;
+      },
+      isDead: () => mortal.left === 0,
+      close: () => {
+        directory.close();
+        mortal.close();
+      },
+    };
+  }
+
   async destroy(): Promise<void> {
     await Promise.all([...this.#compute].map((node) => node.close()));
     await Promise.all([...this.#storage.values()].map((node) => node.close()));
     await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export interface MortalTimelines {
+  readonly directory: VolumeDirectory;
+  clone(source: CloneSource, name: string): Promise<unknown>;
+  drop(name: string): Promise<unknown>;
+  /** As if everything without a name had been so for long. */
+  sweep(): Promise<void>;
+  /** After so many more writes to registers on single nodes nothing of what it sends arrives any more. */
+  dieAfter(writes: number): void;
+  isDead(): boolean;
+  close(): void;
+}
+
+class MortalClients {
+  readonly clients: ReadonlyMap<NodeId, StorageNodeClient>;
+  left = Number.POSITIVE_INFINITY;
+  readonly #inner: readonly GrpcStorageNodeClient[];
+
+  constructor(nodes: readonly ClusterNode[]) {
+    this.#inner = nodes.map((node) => new GrpcStorageNodeClient(node));
+    this.clients = new Map(
+      this.#inner.map((inner) => {
+        const call: StorageNodeClient['call'] = (method, request, options) => {
+          if (this.left === 0) return Promise.reject(new TidemarkError('UNAVAILABLE', 'dead'));
+          if (method === 'registerAccept') this.left -= 1;
+          return inner.call(method, request, options);
+        };
+        const openStream: StorageNodeClient['openStream'] = (method, handlers) =>
+          inner.openStream(method, handlers);
+        return [inner.nodeId, { nodeId: inner.nodeId, call, openStream, close: () => inner.close() }];
+      }),
+    );
+  }
+
+  close(): void {
+    for (const client of this.#inner) client.close();
   }
 }
 
