@@ -182,6 +182,7 @@ describe('a snapshot', () => {
 
   it('and all else that makes no sense is refused with a code of its own, and changes nothing', async () => {
     const name = await volume(1);
+    await node.createVolume('taken');
     await node.timelines.createSnapshot(name, 'one', null);
     const before = [await node.timelines.snapshots(name), (await node.timelines.volumes()).length];
     const refusals: [() => Promise<unknown>, string][] = [
@@ -190,14 +191,15 @@ describe('a snapshot', () => {
       [() => node.timelines.createSnapshot(name, '2026-11-21', null), 'BAD_NAME'],
       [() => node.timelines.createSnapshot('nobody', 'one', null), 'VOLUME_NOT_FOUND'],
       [() => node.timelines.dropSnapshot(name, 'two'), 'SNAPSHOT_NOT_FOUND'],
-      [() => node.timelines.clone({ name, moment: null }, name), 'VOLUME_EXISTS'],
+      [() => node.timelines.clone({ name, moment: null }, name), 'CYCLE'],
+      [() => node.timelines.clone({ name, moment: null }, 'taken'), 'VOLUME_EXISTS'],
       [() => node.timelines.clone({ name, moment: null }, 'V1'), 'BAD_NAME'],
       [() => node.timelines.clone({ name: 'nobody', moment: null }, 'x'), 'VOLUME_NOT_FOUND'],
-      [() => node.timelines.clone({ name, moment: at('2999-01-01') }, 'x'), 'BAD_REQUEST'],
-      [() => node.timelines.clone({ name, moment: at('2001-01-01') }, 'x'), 'BAD_REQUEST'],
-      [() => node.timelines.clone({ name, moment: at('lsn:900000000') }, 'x'), 'BAD_REQUEST'],
+      [() => node.timelines.clone({ name, moment: at('2999-01-01') }, 'x'), 'IN_FUTURE'],
+      [() => node.timelines.clone({ name, moment: at('2001-01-01') }, 'x'), 'BEFORE_CREATION'],
+      [() => node.timelines.clone({ name, moment: at('lsn:900000000') }, 'x'), 'IN_FUTURE'],
       [() => node.timelines.clone({ name, moment: at('none') }, 'x'), 'SNAPSHOT_NOT_FOUND'],
-      [() => node.timelines.backtrack(name, at('2999-01-01')), 'BAD_REQUEST'],
+      [() => node.timelines.backtrack(name, at('2999-01-01')), 'IN_FUTURE'],
       [() => node.timelines.backtrack('nobody', at('one')), 'VOLUME_NOT_FOUND'],
       [() => node.timelines.drop('nobody'), 'VOLUME_NOT_FOUND'],
       [() => node.timelines.setWindow(name, 73 * 3_600_000), 'BAD_REQUEST'],
