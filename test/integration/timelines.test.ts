@@ -233,4 +233,36 @@ describe('the window', () => {
     expect(before.newestMicros).toBeGreaterThan(0);
     expect((await node.timelines.setWindow(name, 7_200_000)).windowMs).toBe(7_200_000);
   });
+
+  it('moves on over clones and snapshots, which stay, and over what nobody has pinned, which goes', async () => {
+    const name = await volume(10);
+    await node.timelines.clone({ name, moment: null }, `${name}-dev`);
+    await node.timelines.createSnapshot(name, 'kept', null);
+    const pinned = await lsnOf(name);
+    await sql(node, name, 'update t set text = hex(randomblob(1500))');
+    const loose = await lsnOf(name);
+    await sql(node, name, "update t set text = 'new'");
+    await node.timelines.setWindow(name, 1_000);
+    await expect
+      .poll(
+        async () => {
+          await insert(name, 1);
+          return (await node.timelines.window(name)).floorLsn;
+        },
+        { timeout: 60_000, interval: 250 },
+      )
+      .toBeGreaterThan(loose);
+    await expect(node.timelines.resolve(name, at(`lsn:${loose}`))).rejects.toMatchObject({ code: 'GONE' });
+    await expect(
+      node.timelines.clone({ name, moment: at(`lsn:${loose}`) }, `${name}-late`),
+    ).rejects.toMatchObject({ code: 'GONE' });
+    // Opened for the first time now.
+    expect(await sql(node, `${name}-dev`, "select count(*), sum(text <> 'new') from t")).toEqual([
+      [10n, 10n],
+    ]);
+    await check(`${name}-dev`);
+    expect((await node.timelines.resolve(name, at('kept'))).point.lsn).toBe(pinned);
+    await node.timelines.backtrack(name, at('kept'));
+    expect(await sql(node, name, "select count(*), sum(text <> 'new') from t")).toEqual([[10n, 10n]]);
+  });
 });
