@@ -49,9 +49,9 @@ export interface RunningComputeNode {
 
 /** Where the build puts the engine's worker, beside this module. */
 export const ENGINE_WORKER_URL = new URL('./engine/worker/main.js', import.meta.url);
-const DEFAULT_MAX_OPEN_VOLUMES = 64;
+export const DEFAULT_MAX_OPEN_VOLUMES = 64;
 
-export function engineLimits(config: Partial<ComputeNodeConfig>): EngineLimits {
+export function engineLimits(config: Partial<Omit<ComputeNodeConfig, 'nodes'>>): EngineLimits {
   return {
     pageCacheBytes: config.pageCacheBytes ?? 256 * MIB,
     maxTransactionBytes: config.maxTransactionBytes ?? 256 * MIB,

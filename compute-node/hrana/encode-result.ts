@@ -1,6 +1,6 @@
 /** JSON texts of Hrana's results, from the engine's events. Fields that Hrana does not know (statistics, offsets) come last; clients ignore them. */
 import type { Column, ProgramEvent, StatementDescription } from '../engine/api.ts';
-import { type ErrorReport, reportSqlError } from '../session/errors.ts';
+import { type ErrorReport, messageWithNextStep, reportSqlError } from '../session/errors.ts';
 import { encodeRow } from './encode-value.ts';
 
 type StepEnd = Extract<ProgramEvent, { kind: 'step-end' }>;
@@ -27,12 +27,8 @@ export function encodeStmtResult(columns: string, rows: string, end: StepEnd): s
   return `{"cols":${columns},"rows":[${rows}],${encodeStepEnd(end)}}`;
 }
 
-/** Clients show the message alone, so it carries the offset (as libSQL's server does) and the next step. */
 export function encodeError(error: ErrorReport): string {
-  let message = error.message;
-  if (error.offset !== null) message += ` (at offset ${error.offset})`;
-  if (error.nextStep !== null) message += `; ${error.nextStep}`;
-  let text = `{"message":${JSON.stringify(message)},"code":${JSON.stringify(error.code)}`;
+  let text = `{"message":${JSON.stringify(messageWithNextStep(error))},"code":${JSON.stringify(error.code)}`;
   if (error.extendedCode !== null) text += `,"extended_code":${JSON.stringify(error.extendedCode)}`;
   if (error.offset !== null) text += `,"offset":${error.offset}`;
   if (error.nextStep !== null) text += `,"next_step":${JSON.stringify(error.nextStep)}`;

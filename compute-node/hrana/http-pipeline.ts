@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Lsn, NO_LSN } from '../../src/log/lsn.ts';
 import { reportError, SessionError } from '../session/errors.ts';
+import { connector } from '../session/volume-sessions.ts';
 import type { DecodeContext } from './decode-stmt.ts';
 import { encodeError } from './encode-result.ts';
 import { releaseWhenTaken } from './http-account.ts';
@@ -14,7 +15,7 @@ import { replyJson } from './http-reply.ts';
 import type { HttpStream } from './http-streams.ts';
 import { asArray, asInt32, asObject, asString, type JsonObject } from './json-read.ts';
 import { MalformedError, ProtocolError } from './protocol-error.ts';
-import { connector, noteIfBug, type ServerContext } from './server-context.ts';
+import { noteIfBug, type ServerContext } from './server-context.ts';
 import { decodeStreamRequest, performStreamRequest, type StreamRequest } from './stream-request.ts';
 import type { HranaVersion } from './version.ts';
 
@@ -97,7 +98,7 @@ export async function takeStream(
     taken.stream.acknowledge();
     return taken;
   }
-  const taken = context.httpStreams.open(volume, connector(context, volume));
+  const taken = context.httpStreams.open(volume, connector(context.resolveVolume, volume));
   try {
     await taken.stream.open();
   } catch (error) {

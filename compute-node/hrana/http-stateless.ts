@@ -4,13 +4,14 @@ import { NO_LSN } from '../../src/log/lsn.ts';
 import { SessionError } from '../session/errors.ts';
 import type { SessionStream } from '../session/session-stream.ts';
 import { StoredSql } from '../session/stored-sql.ts';
+import { connector } from '../session/volume-sessions.ts';
 import { decodeBatch, decodeStmt } from './decode-stmt.ts';
 import { releaseWhenTaken } from './http-account.ts';
 import { readJsonBody } from './http-body.ts';
 import { consistencyOf } from './http-consistency.ts';
 import { replyJson } from './http-reply.ts';
 import { decodeLegacyStatements, LegacyCollector, legacySteps } from './legacy.ts';
-import { connector, noteIfBug, type ServerContext } from './server-context.ts';
+import { noteIfBug, type ServerContext } from './server-context.ts';
 import { performStreamRequest, type StreamRequest } from './stream-request.ts';
 
 export async function handleV1(
@@ -98,7 +99,7 @@ async function onFreshStream<T>(
   response: ServerResponse,
   work: (stream: SessionStream) => Promise<T>,
 ): Promise<T> {
-  const stream = context.sessions.open(connector(context, volume));
+  const stream = context.sessions.open(connector(context.resolveVolume, volume));
   const close = () => {
     stream.close().catch((error: unknown) => noteIfBug(context, error, 'closing a stream'));
   };

@@ -1,6 +1,5 @@
 /** What the endpoints of one server share. */
 import { AssertionError } from '../../src/base/assert.ts';
-import type { EngineConnection } from '../engine/api.ts';
 import { isExpected } from '../session/errors.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { ResolveVolume } from '../session/volume-sessions.ts';
@@ -18,19 +17,6 @@ export interface ServerContext {
   readonly limits: HranaLimits;
   readonly budget: ResponseBudget;
   readonly logger: Logger;
-}
-
-/**
- * How a stream of `volume` gets its connection, now and after its engine has ended. A moment that depends on when it is asked for (`main@-15m`) is
- * settled by the first connection.
- */
-export function connector(context: ServerContext, volume: string): () => Promise<EngineConnection> {
-  let name = volume;
-  return async () => {
-    const sessions = await context.resolveVolume(name);
-    name = sessions.name;
-    return sessions.connect();
-  };
 }
 
 /** Logs what is no client's doing. A failed assertion ends the process: its memory cannot be trusted any more. */

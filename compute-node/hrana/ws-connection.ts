@@ -14,12 +14,13 @@ import { reportError, SessionError } from '../session/errors.ts';
 import type { Timer } from '../session/scheduler.ts';
 import type { SessionStream } from '../session/session-stream.ts';
 import { StoredSql } from '../session/stored-sql.ts';
+import { connector } from '../session/volume-sessions.ts';
 import { type DecodeContext, decodeBatch } from './decode-stmt.ts';
 import { encodeError } from './encode-result.ts';
 import { asInt32, asObject, asString, asUint32, type JsonObject, parseJson } from './json-read.ts';
 import { MalformedError, ProtocolError } from './protocol-error.ts';
 import type { ResponseAccount } from './response-budget.ts';
-import { connector, noteIfBug, type ServerContext } from './server-context.ts';
+import { noteIfBug, type ServerContext } from './server-context.ts';
 import { decodeStreamRequest, type Performed, performStreamRequest } from './stream-request.ts';
 import { type HranaVersion, requireVersion } from './version.ts';
 import { WsCursor } from './ws-cursor.ts';
@@ -72,7 +73,7 @@ export class WsConnection {
     this.#context = context;
     this.#webSocket = webSocket;
     this.#consistency = consistency;
-    this.#connect = connector(context, options.volume);
+    this.#connect = connector(context.resolveVolume, options.volume);
     this.#flow = new WsFlow({
       webSocket,
       socket: options.socket,

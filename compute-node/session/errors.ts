@@ -55,6 +55,12 @@ export function reportSqlError(error: SqlError): ErrorReport {
   };
 }
 
+/** Clients show the message alone, so it carries the offset (as libSQL's server does) and the next step. */
+export function messageWithNextStep({ message, offset, nextStep }: ErrorReport): string {
+  const place = offset === null ? '' : ` (at offset ${offset})`;
+  return `${message}${place}${nextStep === null ? '' : `; ${nextStep}`}`;
+}
+
 export function reportError(error: unknown): ErrorReport {
   if (error instanceof SqlFailure) return reportSqlError(error.error);
   if (error instanceof SessionError || error instanceof TidemarkError) {

@@ -13,3 +13,16 @@ export interface VolumeSessions {
  * streams outlive a take-over. Rejects VOLUME_NOT_FOUND, and whatever opening a volume can meet.
  */
 export type ResolveVolume = (name: string) => Promise<VolumeSessions>;
+
+/**
+ * How a stream of `volume` gets its connection, now and after its engine has ended. A moment that depends on when it is asked for (`main@-15m`) is
+ * settled by the first connection.
+ */
+export function connector(resolve: ResolveVolume, volume: string): () => Promise<EngineConnection> {
+  let name = volume;
+  return async () => {
+    const sessions = await resolve(name);
+    name = sessions.name;
+    return sessions.connect();
+  };
+}

@@ -1,22 +1,46 @@
-/** `@libsql/client` as its users know it, over HTTP and over WebSocket. */
-import { type Client, createClient, LibsqlError } from '@libsql/client';
+/** `@libsql/client` as its users know it, over HTTP and over WebSocket; and the in-process client, which is to be the same to its users. */
+import { type Client, createClient, type IntMode, type LibsqlError } from '@libsql/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Client as InProcessClient } from '../../../client/types.ts';
 import { type ClientTarget, startClientTarget } from '../../support/client-target.ts';
 
 let target: ClientTarget;
+let inProcess: InProcessClient;
 
 beforeAll(async () => {
   target = await startClientTarget();
+  inProcess = await target.inProcess();
+  await inProcess.createVolume('dev-of-mine');
 });
 
-afterAll(() => target.close());
+afterAll(async () => {
+  await inProcess.close();
+  await target.close();
+});
 
-describe.each(['http', 'ws'] as const)('@libsql/client over %s', (protocol) => {
+type Way = 'http' | 'ws' | 'open';
+
+/** `main`, `dev`: empty to begin with, of the way's own. */
+function connect(way: Way, volume: string, intMode: IntMode = 'number'): Client {
+  if (way === 'open') {
+    const name = { main: 'mine', dev: 'dev-of-mine' }[volume] ?? volume;
+    return inProcess.volume(name, { intMode });
+  }
+  const origin = way === 'http' ? target.httpUrl : target.wsUrl;
+  // Over HTTP the client resolves its endpoints against the URL: without the last slash it would drop the volume's name.
+  return createClient({ url: volume === 'main' ? origin : `${origin}/${volume}/`, intMode });
+}
+
+describe.each([
+  ['@libsql/client over HTTP', 'http'],
+  ['@libsql/client over WebSocket', 'ws'],
+  ['the in-process client', 'open'],
+] as const)('%s', (_, protocol) => {
   const table = `t_${protocol}`;
   let client: Client;
 
   beforeAll(async () => {
-    client = createClient({ url: protocol === 'http' ? target.httpUrl : target.wsUrl });
+    client = connect(protocol, 'main');
     await client.execute(`create table ${table} (id integer primary key, name text unique, data blob)`);
   });
 
@@ -42,10 +66,7 @@ describe.each(['http', 'ws'] as const)('@libsql/client over %s', (protocol) => {
   });
 
   it('keeps 64-bit integers whole', async () => {
-    const exact = createClient({
-      url: protocol === 'http' ? target.httpUrl : target.wsUrl,
-      intMode: 'bigint',
-    });
+    const exact = connect(protocol, 'main', 'bigint');
     const value = -(2n ** 63n);
     const { rows } = await exact.execute({ sql: 'select ? as v, 9223372036854775807 as m', args: [value] });
     expect(rows[0]).toMatchObject({ v: value, m: 2n ** 63n - 1n });
@@ -59,7 +80,8 @@ describe.each(['http', 'ws'] as const)('@libsql/client over %s', (protocol) => {
         (error: unknown) => error as LibsqlError,
       );
     const unique = await failure(`insert into ${table} (name) values ('first')`);
-    expect(unique).toBeInstanceOf(LibsqlError);
+    expect(unique).toBeInstanceOf(Error);
+    expect(unique!.name).toBe('LibsqlError');
     expect(unique!.code).toBe('SQLITE_CONSTRAINT');
     expect(unique!.message).toContain(`UNIQUE constraint failed: ${table}.name`);
     expect((await failure('selec 1'))!.message).toContain('near "selec": syntax error');
@@ -160,17 +182,113 @@ describe.each(['http', 'ws'] as const)('@libsql/client over %s', (protocol) => {
     expect(results.map((result) => result.rows[0]!.i)).toEqual(Array.from({ length: 200 }, (_, i) => i));
   });
 
-  it('finds volumes by path', async () => {
-    // Over HTTP the client resolves its endpoints against the URL: without the last slash it would drop the volume's name.
-    const url = protocol === 'http' ? `${target.httpUrl}/dev/` : `${target.wsUrl}/dev`;
-    const dev = createClient({ url });
+  it('gives rows by index and by name, and says the same in JSON', async () => {
+    const result = await client.execute(
+      'select 1 as a, \'two\' as b, 3 as a, x\'04\' as "__proto__", 5 as length, null as "0"',
+    );
+    const row = result.rows[0]!;
+    expect([row.length, row[0], row[1], row[2], row[4], row[5], row[6]]).toEqual([
+      6,
+      1,
+      'two',
+      3,
+      5,
+      null,
+      undefined,
+    ]);
+    expect(Object.keys(row)).toEqual(['a', 'b', '__proto__']);
+    expect(row.a).toBe(1);
+    const plain = (await client.execute("select 1 as a, 'two' as b, x'0405' as c")).rows[0]!;
+    expect(Object.keys(plain)).toEqual(['a', 'b', 'c']);
+    expect(Array.from(plain as unknown as ArrayLike<unknown>).slice(0, 2)).toEqual([1, 'two']);
+    expect(plain[2]).toEqual(plain.c);
+    expect({ ...plain }).toEqual({ a: 1, b: 'two', c: new Uint8Array([4, 5]).buffer });
+    const { rows, columns } = JSON.parse(JSON.stringify(result)) as { rows: unknown[][]; columns: string[] };
+    expect(rows).toEqual([[1, 'two', 3, 'BA==', 5, null]]);
+    expect(columns).toEqual(['a', 'b', 'a', '__proto__', 'length', '0']);
+  });
+
+  it('refuses what does not fit', async () => {
+    await expect(client.execute('select 9007199254740993 as n')).rejects.toBeInstanceOf(RangeError);
+    await expect(client.execute({ sql: 'select ?', args: [2n ** 63n] })).rejects.toBeInstanceOf(RangeError);
+    await expect(client.execute({ sql: 'select ?', args: [Number.NaN] })).rejects.toBeInstanceOf(RangeError);
+    await expect(client.transaction('writ' as 'write').then((tx) => tx.execute('select 1'))).rejects.toThrow(
+      /Unknown transaction mode/,
+    );
+  });
+
+  it('binds values as the same types', async () => {
+    const { rows } = await client.execute({
+      sql: 'select typeof(?) a, typeof(?) b, typeof(?) c, typeof(?) d, typeof(?) e, typeof(?) f, ? as g',
+      args: [1, 1n, true, new Date(5), new ArrayBuffer(2), null, new Date(5)],
+    });
+    expect({ ...rows[0] }).toEqual({
+      a: 'real',
+      b: 'integer',
+      c: 'integer',
+      d: 'real',
+      e: 'blob',
+      f: 'null',
+      g: 5,
+    });
+  });
+
+  it('tells which statement of a batch failed, and that those after it did not run', async () => {
+    const failing = client.batch(['select 1', 'select * from nowhere', 'select 3'], 'write');
+    await expect(failing).rejects.toMatchObject({
+      name: 'LibsqlBatchError',
+      statementIndex: 1,
+      code: 'SQLITE_ERROR',
+    });
+    const ended = client.batch(['commit', 'select 2'], 'write');
+    // Over the protocol `@libsql/client` runs the second statement on its own and finds no transaction to commit then.
+    await expect(ended).rejects.toMatchObject(
+      protocol === 'open' ? { statementIndex: 1, code: 'TRANSACTION_CLOSED' } : { code: 'SQLITE_ERROR' },
+    );
+    const begun = client.batch(['begin'], 'write');
+    await expect(begun).rejects.toMatchObject({ statementIndex: 0, code: 'SQLITE_ERROR' });
+    expect(await client.batch([], 'read')).toEqual([]);
+  });
+
+  it('leaves nothing of one call to the next', async () => {
+    await client.execute('begin immediate');
+    await client.execute('create temp table only_there (a)').catch(() => {});
+    await client.execute('pragma foreign_keys = off');
+    const { rows } = await client.execute(`select count(*) as n from ${table} where 0`);
+    expect(rows[0]!.n).toBe(0);
+    await expect(client.execute('select * from only_there')).rejects.toThrow(/no such table/);
+    expect((await client.execute('pragma foreign_keys')).rows[0]![0]).toBe(
+      (await connect(protocol, 'main').execute('pragma foreign_keys')).rows[0]![0],
+    );
+    // Nobody holds the writer lock.
+    await client.execute(`update ${table} set name = name where 0`);
+  });
+
+  it('takes nothing after its end', async () => {
+    const other = connect(protocol, 'main');
+    const tx = await other.transaction('write');
+    await tx.execute(`delete from ${table}`);
+    await tx.rollback();
+    await tx.rollback();
+    expect(tx.closed).toBe(true);
+    await expect(tx.execute('select 1')).rejects.toMatchObject({ code: 'TRANSACTION_CLOSED' });
+    await expect(tx.commit()).rejects.toMatchObject({ code: 'TRANSACTION_CLOSED' });
+    other.close();
+    expect(other.closed).toBe(true);
+    const code = protocol === 'http' ? 'UNKNOWN' : 'CLIENT_CLOSED';
+    await expect(other.execute('select 1')).rejects.toMatchObject({ code });
+    await expect(other.batch(['select 1'])).rejects.toMatchObject({ code });
+  });
+
+  it('finds volumes by name', async () => {
+    const dev = connect(protocol, 'dev');
     await dev.execute(`create table in_dev_${protocol} (a)`);
     const seen = await client.execute(
       `select count(*) as n from sqlite_master where name = 'in_dev_${protocol}'`,
     );
     expect(seen.rows[0]!.n).toBe(0);
     dev.close();
-    const nowhere = createClient({ url: url.replace('/dev', '/nowhere') });
+    const nowhere = connect(protocol, 'nowhere');
     await expect(nowhere.execute('select 1')).rejects.toMatchObject({ code: 'VOLUME_NOT_FOUND' });
     nowhere.close();
   });

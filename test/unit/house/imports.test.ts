@@ -7,7 +7,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = resolve(import.meta.dirname, '../../..');
-const folders = ['src', 'storage-node', 'compute-node', 'cli', 'bench'] as const;
+const folders = ['src', 'storage-node', 'compute-node', 'cli', 'client', 'bench'] as const;
 
 interface SourceFile {
   readonly path: string;
@@ -63,8 +63,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   'compute-node/session': ['src', 'compute-node/engine', 'compute-node/session'],
   'compute-node/hrana': ['src', 'compute-node/engine', 'compute-node/session', 'compute-node/hrana'],
   'compute-node': ['src', 'compute-node'],
+  client: ['src', 'compute-node', 'client', 'cli/local-cluster'],
   cli: ['src', 'storage-node', 'compute-node', 'cli', 'bench'],
-  bench: ['src', 'storage-node', 'compute-node', 'bench'],
+  bench: ['src', 'storage-node', 'compute-node', 'client', 'bench'],
 };
 
 describe('house rules', () => {
