@@ -68,7 +68,10 @@ export class Streams {
   /** To be given back. Throws CLIENT_CLOSED, OVERLOADED. */
   take(): SessionStream {
     if (this.#isClosed) throw clientClosed();
-    const stream = this.#idle.pop() ?? this.#options.sessions.open(this.#options.connect);
+    let stream = this.#idle.pop();
+    // Nobody waits for what it says about its engine.
+    for (; stream?.hasEnded === true; stream = this.#idle.pop()) closeQuietly(stream);
+    stream ??= this.#options.sessions.open(this.#options.connect);
     this.#taken.add(stream);
     return stream;
   }

@@ -95,8 +95,10 @@ export interface EngineConnection {
   /** Runs a script of several statements, stopping at the first error (which it rejects with, as a SqlFailure). Rows are discarded. */
   runScript(sql: string, options: Omit<RunOptions, 'onEvent'>): Promise<ProgramResult>;
   describe(sql: string): Promise<StatementDescription>;
-  /** Last known: true outside a transaction. */
+  /** Last known: true outside a transaction. Of one whose engine has ended: whether a transaction ended with it. */
   readonly isAutocommit: boolean;
+  /** Its engine has ended: nothing can be run on it any more. */
+  readonly hasEnded: boolean;
   /** True while an open transaction holds the volume's writer lock. */
   readonly holdsWriterLock: boolean;
   /** Stops the running statement; it ends with SQLITE_INTERRUPT. */

@@ -55,6 +55,10 @@ export class ClientConnection implements MergeConnection {
     return this.#isAutocommit;
   }
 
+  get hasEnded(): boolean {
+    return this.#link.ended() !== null;
+  }
+
   get holdsWriterLock(): boolean {
     return this.#holdsWriterLock;
   }
@@ -116,9 +120,8 @@ export class ClientConnection implements MergeConnection {
     this.#link.closed(this);
   }
 
-  /** The engine, or this connection, is over. */
+  /** The engine, or this connection, is over. A transaction that was open stays known as one, so that nobody goes on with it elsewhere. */
   end(reason: TidemarkError): void {
-    this.#isAutocommit = true;
     this.#holdsWriterLock = false;
     for (const run of this.#runs.values()) run.abandon(reason);
     // The worker will not say any more that it has let this connection go.

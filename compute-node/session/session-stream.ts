@@ -73,6 +73,11 @@ export class SessionStream {
     return this.#isBusy;
   }
 
+  /** Its engine has ended: its next request is told so, the one after gets a connection of the next engine. */
+  get hasEnded(): boolean {
+    return this.#connection?.hasEnded ?? false;
+  }
+
   /** Highest LSN that a result of this stream depended on. */
   get seenLsn(): Lsn {
     return this.#seenLsn;

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Client, OpenConfig } from '../../client/open.ts';
 import { builtPackage } from '../support/client-target.ts';
 
@@ -17,6 +17,16 @@ beforeAll(async () => {
   directory = join(folder, 'data');
   ({ open } = await builtPackage());
 });
+
+const running: Client[] = [];
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((db) => db.close()));
+});
+async function opened(config: OpenConfig = {}): Promise<Client> {
+  const db = await open({ directory, ...config });
+  running.push(db);
+  return db;
+}
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -122,16 +132,34 @@ describe('a volume in the process of its user', () => {
   });
 
   it('reads at the level that was asked for, and the past', async () => {
-    const db = await open({ directory });
+    const db = await opened();
+    await db.execute('CREATE TABLE level (a)');
     const session = db.volume('main', { consistency: 'session' });
     const snapshot = db.volume('main', { consistency: 'snapshot', intMode: 'bigint' });
-    await session.execute("INSERT INTO city (name) VALUES ('Faro')");
-    expect((await session.execute('SELECT count(*) AS n FROM city')).rows[0]!.n).toBe(3);
-    expect((await snapshot.execute('SELECT count(*) AS n FROM city')).rows[0]!.n).toBe(3n);
-    const past = db.volume(`main@-1s`);
-    await new Promise((done) => setTimeout(done, 2_000));
-    expect((await past.execute('SELECT count(*) AS n FROM city')).rows[0]!.n).toBe(3);
-    await expect(past.execute('DELETE FROM city')).rejects.toMatchObject({ code: 'SQLITE_READONLY' });
-    await db.close();
+    await session.execute('INSERT INTO level VALUES (1)');
+    const count = 'SELECT count(*) AS n FROM level';
+    expect((await session.execute(count)).rows[0]!.n).toBe(1);
+    expect((await snapshot.execute(count)).rows[0]!.n).toBe(1n);
+    await db.execute('CREATE SNAPSHOT one');
+    const past = db.volume('main@one');
+    await db.execute('DELETE FROM level');
+    expect((await past.execute(count)).rows[0]!.n).toBe(1);
+    await expect(past.execute('DELETE FROM level')).rejects.toMatchObject({ code: 'SQLITE_READONLY' });
+  });
+
+  it('goes back, and makes clones, by SQL', async () => {
+    const db = await opened();
+    await db.execute('CREATE TABLE rewound (a)');
+    await db.execute('INSERT INTO rewound VALUES (1), (2), (3)');
+    const count = async (client = db) =>
+      (await client.execute('SELECT count(*) AS n FROM rewound')).rows[0]!.n;
+    // Connections that are kept for the next call, and would still be the old engine's.
+    await Promise.all(Array.from({ length: 8 }, () => count()));
+    await db.execute('CREATE SNAPSHOT before');
+    await db.execute('DELETE FROM rewound');
+    await db.execute('CREATE CLONE copy');
+    await db.execute("BACKTRACK TO 'before'");
+    expect(await Promise.all(Array.from({ length: 8 }, () => count()))).toEqual(new Array(8).fill(3));
+    expect(await count(db.volume('copy'))).toBe(0);
   });
 });

@@ -155,6 +155,10 @@ class MemoryConnection implements EngineConnection {
     return this.#closed || capi.sqlite3_get_autocommit(this.#database) !== 0;
   }
 
+  get hasEnded(): boolean {
+    return this.#engine.isDeposed;
+  }
+
   get holdsWriterLock(): boolean {
     return !this.#closed && !this.isAutocommit && this.#engine.holdsLock(this);
   }

@@ -62,6 +62,10 @@ export class TimelineConnection implements EngineConnection {
     return this.#inner?.isAutocommit ?? true;
   }
 
+  get hasEnded(): boolean {
+    return this.#inner?.hasEnded ?? false;
+  }
+
   get holdsWriterLock(): boolean {
     return this.#inner?.holdsWriterLock ?? false;
   }

@@ -9,6 +9,10 @@ import type {
 } from '../../../compute-node/engine/api.ts';
 import { SqlFailure } from '../../../compute-node/engine/api.ts';
 import { openEngine } from '../../../compute-node/engine/engine.ts';
+import { STRONG } from '../../../compute-node/session/consistency.ts';
+import { DEFAULT_SESSION_LIMITS } from '../../../compute-node/session/limits.ts';
+import { nodeScheduler } from '../../../compute-node/session/scheduler.ts';
+import { Sessions } from '../../../compute-node/session/sessions.ts';
 import { TidemarkError } from '../../../src/base/errors.ts';
 import { toLsn } from '../../../src/log/lsn.ts';
 import { stepOf, testLimits } from '../../support/core-harness.ts';
@@ -255,6 +259,25 @@ describe('the end of the term', () => {
     await expect(engine.connect({ readonly: false })).rejects.toMatchObject({ code: 'DEPOSED' });
     expect([write.events, read.events]).toEqual([[], []]);
     await c.close();
+  });
+
+  it('leaves known which connections had a transaction open', async () => {
+    const { volume, connect } = await open();
+    const [inside, outside] = [await connect(), await connect()];
+    await rows(inside, 'BEGIN');
+    await rows(outside, 'SELECT 1');
+    expect([inside.hasEnded, outside.hasEnded]).toEqual([false, false]);
+    volume.depose();
+    await until(() => outside.hasEnded);
+    expect([inside.isAutocommit, outside.isAutocommit]).toEqual([false, true]);
+    const stream = new Sessions(DEFAULT_SESSION_LIMITS, nodeScheduler).open(async () => inside);
+    await stream.open();
+    const insert = () =>
+      stream.run({ steps: [stepOf('INSERT INTO t VALUES (1)')], onEvent: () => {}, consistency: STRONG });
+    await expect(insert()).rejects.toMatchObject({ code: 'DEPOSED' });
+    // Not on its own, on the next engine.
+    await expect(insert()).rejects.toMatchObject({ code: 'TRANSACTION_LOST' });
+    await outside.close();
   });
 
   it('is noticed when the volume refuses an MTR for good', async () => {
