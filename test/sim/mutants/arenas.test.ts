@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { arenaOf } from './arenas/arenas.ts';
 
 describe('the arenas of mutants', () => {
-  it.each(['pages', 'members', 'take-over', 'engine', 'output', 'memory', 'codec'] as const)(
+  it.each(['pages', 'members', 'take-over', 'copies', 'engine', 'output', 'memory', 'codec'] as const)(
     '%s is quiet over sound code',
     async (name) => {
       const arena = await arenaOf(name);

@@ -24,6 +24,7 @@ export type SeedBias = Pick<SeedOptions, 'weights' | 'faultCount' | 'scenario'>;
  * - pages: storage cores under random timelines, with backtracks, pins and collection (arenas/pages.ts).
  * - members: storage cores while a PG's members change (arenas/members.ts).
  * - take-over: storage cores and take-overs over a bad network (arenas/take-over.ts).
+ * - copies: copies of a segment's pages in parts (arenas/copies.ts).
  * - engine: the SQL engine against plain SQLite, over a volume that hardens late (arenas/engine.ts).
  * - output: what a program gives out, and when (arenas/output.ts).
  * - memory: storage nodes whose disks go back in time (arenas/memory.ts).
@@ -34,6 +35,7 @@ export type ArenaName =
   | 'pages'
   | 'members'
   | 'take-over'
+  | 'copies'
   | 'engine'
   | 'output'
   | 'memory'

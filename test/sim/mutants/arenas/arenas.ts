@@ -10,6 +10,8 @@ export async function arenaOf(name: ArenaName, hint: Readonly<Record<string, unk
       return (await import('./members.ts')).members;
     case 'take-over':
       return (await import('./take-over.ts')).takeOver;
+    case 'copies':
+      return (await import('./copies.ts')).copies;
     case 'engine':
       return (await import('./engine.ts')).engine;
     case 'output':

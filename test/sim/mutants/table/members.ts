@@ -95,7 +95,7 @@ export const MEMBERS: readonly Mutant[] = [
     name: 'copy-goes-on-in-the-middle',
     rule: 'What a bundle has beyond the cursor is part of the rest: sources differ in where bundles begin.',
     section: '9',
-    arena: 'members',
+    arena: 'copies',
     edits: [{ file: COPIES, find: 'if (!(yield* this.rest(cursor))) return this.end();', replace: '' }],
   },
 ];
