@@ -121,15 +121,15 @@ function historyText({ nodes, windows }: ClusterReport, { name, status, engine }
   // Every PG has six segments; with more than six nodes each keeps some of them.
   const copies = segments.length / Math.max(1, status?.pgCount ?? 1);
   const presentBytes = copies * (engine?.databasePages ?? 0) * 4096;
-  const pastBytes = logBytes + Math.max(0, pageBytes - presentBytes);
+  // How large the database is, an engine learns with the first page it reads.
+  const past =
+    presentBytes === 0 ? '' : `history ${formatBytes(logBytes + Math.max(0, pageBytes - presentBytes))}   `;
   const kept =
     window === undefined
       ? ''
       : `window ${formatWindow(window.windowMs)}, back to ${momentText(window.floorLsn, window.oldestMicros)}   `;
-  return (
-    `${kept}history ${formatBytes(pastBytes)} on ${keepers.length} nodes ` +
-    `(stored: log ${formatBytes(logBytes)}, pages ${formatBytes(pageBytes)})`
-  );
+  const stored = `stored on ${keepers.length} nodes: log ${formatBytes(logBytes)}, pages ${formatBytes(pageBytes)}`;
+  return `${kept}${past}${stored}`;
 }
 
 /** One PG: its SCL. Several: the span, as a list would be long. */

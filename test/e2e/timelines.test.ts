@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { type Client, createClient, LibsqlError } from '@libsql/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MAIN, RealCluster } from '../support/real-cluster.ts';
@@ -113,6 +114,62 @@ describe('a walk through timelines', () => {
   );
 
   it(
+    'shows what differs in a clone, and merges it: all of it, or nothing',
+    async () => {
+      await told('clone', 'main', 'work');
+      const work = clientOf('work');
+      await work.execute("UPDATE city SET country = 'XX' WHERE id <= 20");
+      await work.execute('DELETE FROM city WHERE id = 21');
+      await work.execute("INSERT INTO city(id, name, country) VALUES (900000, 'Atlantis', 'XX')");
+      // The other side goes on meanwhile.
+      await main.execute("UPDATE city SET name = 'Elsewhere' WHERE id = 1000");
+
+      const differs = await told('diff', 'main', 'work');
+      expect(differs).toMatch(/\n {2}\+ id 900000, name 'Atlantis', country 'XX'\n/);
+      expect(differs).toContain('1 inserted, 21 changed, 1 deleted in 1 table\n');
+      const dry = await told('merge', 'work', 'main', '--dry-run');
+      expect(dry).toContain('city  1 inserted, 20 changed, 1 deleted\n');
+      expect(dry).toContain('Would be merged into main; nothing was changed.');
+      expect(await count(main, "country = 'XX'")).toBe(0);
+      expect(await told('merge', 'work', 'main')).toMatch(/Merged into main \(LSN \d+\)\.\n$/);
+      expect(await count(main, "country = 'XX'")).toBe(21);
+      expect(await count(main, "id = 1000 AND name = 'Elsewhere'")).toBe(1);
+      expect(await count(main)).toBe(cities.length);
+
+      // Both sides change one row: nothing is merged before somebody has said whose is to be.
+      await work.execute("UPDATE city SET name = 'theirs' WHERE id = 1000");
+      const conflict = await tidemark('merge', 'work', 'main');
+      expect(conflict).toMatchObject({ code: 1, out: expect.stringContaining('changed on both sides') });
+      expect(await count(main, "name = 'theirs'")).toBe(0);
+      await told('merge', 'work', 'main', '--policy', 'theirs');
+      expect(await count(main, "name = 'theirs'")).toBe(1);
+      await told('drop', 'work', '--yes');
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'brings deleted rows back without going back with the rest',
+    async () => {
+      await told('snapshot', 'create', 'main', 'with-brazil');
+      const there = await count(main, "country = 'BR'");
+      expect(there).toBeGreaterThan(0);
+      await main.execute("DELETE FROM city WHERE country = 'BR'");
+      await main.execute("UPDATE city SET name = 'since then' WHERE id = 2");
+      const restore = await told(
+        'restore-rows',
+        'main@with-brazil',
+        "SELECT * FROM city WHERE country = 'BR'",
+      );
+      expect(restore).toContain(`${there} rows inserted`);
+      expect(await count(main, "country = 'BR'")).toBe(there);
+      expect(await count(main, "name = 'since then'")).toBe(1);
+      await told('snapshot', 'drop', 'main', 'with-brazil');
+    },
+    SLOW_MS,
+  );
+
+  it(
     'clones through SQL, from every client, at a moment too',
     async () => {
       for (const kind of ['http', 'ws'] as const) {
@@ -139,6 +196,12 @@ describe('a walk through timelines', () => {
       expect(await count(main)).toBe(cities.length);
       // What was undone can be read where it is.
       expect(await count(clientOf(`main@${undo}`))).toBe(0);
+      const file = join(cluster.directory, 'undone.sqlite');
+      await told('export', `main@${undo}`, file);
+      const exported = createClient({ url: `file:${file}` });
+      expect(await count(exported)).toBe(0);
+      expect((await exported.execute('PRAGMA integrity_check')).rows[0]?.integrity_check).toBe('ok');
+      exported.close();
 
       const forward = await told(...back.trim().split('\n').at(-1)!.trim().split(' ').slice(1));
       expect(forward).toContain(`Volume main is back at ${undo}`);
@@ -147,8 +210,8 @@ describe('a walk through timelines', () => {
       const again = await main.execute("BACKTRACK TO 'before-mistake'");
       expect(again.rows[0]).toMatchObject({ volume: 'main' });
       expect(await count(main)).toBe(cities.length);
-      await main.execute("UPDATE city SET country = 'XX' WHERE id = 1");
-      expect(await count(main, "country = 'XX'")).toBe(1);
+      await main.execute("UPDATE city SET name = 'after it' WHERE id = 1");
+      expect(await count(main, "name = 'after it'")).toBe(1);
       await told('snapshot', 'drop', 'main', 'before-mistake');
     },
     SLOW_MS,
@@ -290,8 +353,10 @@ describe('what cannot be', () => {
       });
       await transaction.rollback();
       expect(await state()).toEqual(before);
+      expect(cluster.crashes).toEqual([]);
     },
-    SLOW_MS,
+    // Some sixty processes, one after another.
+    2 * SLOW_MS,
   );
 
   it(
