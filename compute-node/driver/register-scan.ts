@@ -22,11 +22,17 @@ export interface ScanOptions {
   readonly members: readonly NodeId[];
 }
 
+export interface ScanFilter {
+  readonly isWanted?: (key: string) => boolean;
+  /** False: what the answers do not show is left out. To read a manifest by itself may end its writer's term. */
+  readonly isDisturbing?: boolean;
+}
+
 /** Key → committed value, by key; of registers that `members` keep. Rejects NO_QUORUM when fewer than three nodes answer: a committed register might be on none of those. */
 export async function scanRegisters(
   options: ScanOptions,
   prefix: string,
-  isWanted: (key: string) => boolean = () => true,
+  { isWanted = () => true, isDisturbing = true }: ScanFilter = {},
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const { members, registers } = options;
   const answers = await Promise.allSettled(members.map((node) => scanNode(options, node, prefix)));
@@ -40,7 +46,7 @@ export async function scanRegisters(
     if (value === null) unclear.push(key);
     else committed.set(key, value);
   }
-  for (let at = 0; at < unclear.length; at += READ_CONCURRENCY) {
+  for (let at = 0; isDisturbing && at < unclear.length; at += READ_CONCURRENCY) {
     const keys = unclear.slice(at, at + READ_CONCURRENCY);
     const contents = await Promise.all(keys.map((key) => registers.read(key, members)));
     for (const [index, { value }] of contents.entries())

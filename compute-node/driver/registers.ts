@@ -31,6 +31,9 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 const MIN_PAUSE_MS = 5;
 const MAX_PAUSE_MS = 400;
 const WRITER_ID_CHARS = 16;
+/** A writer commits a change of its manifest within that, if it lives. */
+const PEEK_PATIENCE_MS = 1_000;
+const PEEK_PAUSE_MS = 20;
 
 export type StorageNodeClients = ReadonlyMap<NodeId, StorageNodeClient>;
 
@@ -68,9 +71,26 @@ export class Registers {
 
   /** What is committed of a volume's register, wherever it is by now. */
   readVolume(register: VolumeRegister, volume: VolumeId, from: RegisterPlace): Promise<PlacedContent> {
-    return this.#follow(register, volume, from, (key, { members }) =>
-      this.#attempt(key, members, (ballot) => ({ kind: 'read', ballot })),
-    );
+    return this.#follow(register, volume, from, async (key, { members }) => {
+      const seen = register === 'manifest' ? await this.#peekPatiently(key, members) : null;
+      return seen ?? this.#attempt(key, members, (ballot) => ({ kind: 'read', ballot }));
+    });
+  }
+
+  /**
+   * A manifest's ballot is its writer's epoch: to win one, only to read, would end the writer's term. While the acceptors disagree the writer is in the
+   * middle of a change, which it ends by itself; null: nobody has for a while.
+   */
+  async #peekPatiently(key: string, members: readonly NodeId[]): Promise<Changed | null> {
+    const { clock, timers } = this.#options;
+    const untilMs = clock.now().monotonicMs + PEEK_PATIENCE_MS;
+    for (;;) {
+      const target = { ...this.#options, key, members, callTimeoutMs: CALL_TIMEOUT_MS };
+      const { end } = await runProposer(target, { kind: 'peek' });
+      if (end.kind === 'done') return end;
+      if (clock.now().monotonicMs >= untilMs) return null;
+      await pause(timers, PEEK_PAUSE_MS);
+    }
   }
 
   /** Compare-and-set of a volume's register, wherever it is by now. */

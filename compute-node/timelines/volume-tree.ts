@@ -88,7 +88,8 @@ async function readAll(
     const members = group[0]?.registerMembers ?? [];
     const keys = new Map(group.map((named) => [registerKey(register, named.volume, placeOf(named)), named]));
     const options = { registers, clients, clusterId, members };
-    for (const [key, value] of await scanRegisters(options, `${register}/`, (scanned) => keys.has(scanned))) {
+    const filter = { isWanted: (key: string) => keys.has(key), isDisturbing: register !== 'manifest' };
+    for (const [key, value] of await scanRegisters(options, `${register}/`, filter)) {
       const named = keys.get(key) as NamedVolume;
       if (decodeMoved(value) === null) found.set(named.volume, value);
       else others.push(named);
