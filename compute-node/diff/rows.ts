@@ -10,7 +10,7 @@ import type { ChangedKey, ChangedKeys } from './changed-keys.ts';
 import { type SideIndex, SIDES } from './pages.ts';
 import { type RawValue, compareKeys, toRawValue, toSqlValue } from './record.ts';
 import type { TableShape } from './schema.ts';
-import { type DiffSide, type Query, type Row, quoted } from './side.ts';
+import { type DiffSide, type Query, type Row, queryOne, quoted } from './side.ts';
 
 /** Values in the order of the table's columns (RowsOf.columns). */
 export interface RowChange {
@@ -189,22 +189,24 @@ async function fetchByKey(
   const shape = table.shapes[index];
   if (shape === null) return keys.map(() => null);
   const { list, defaults } = selection(table, index);
-  const where = conditionOf(shape, defaults.length);
+  const select = `SELECT ${list} FROM ${quoted(shape.name)} WHERE`;
+  if (shape.tree.kind === 'rowid') {
+    const rowids = keys.map(({ key }) => key as bigint);
+    const parameters = rowids.map((_, at) => `?${defaults.length + at + 1}`).join(', ');
+    const name = quoted(shape.tree.rowidName ?? 'rowid');
+    const rows = await queryOne(side, `${select} ${name} IN (${parameters})`, [...defaults, ...rowids]);
+    const byRowid = new Map(rows.map((row) => [row[0], fetchedRow(row)]));
+    return rowids.map((rowid) => byRowid.get(rowid) ?? null);
+  }
+  const where = shape.tree.columns
+    .map(({ name }, at) => `${quoted(name)} IS ?${defaults.length + at + 1}`)
+    .join(' AND ');
   const queries = keys.map(({ key }): Query => {
-    const values = typeof key === 'bigint' ? [key] : key.map(toSqlValue);
-    return {
-      sql: `SELECT ${list} FROM ${quoted(shape.name)} WHERE ${where}`,
-      args: [...defaults, ...values],
-    };
+    const values = (key as readonly RawValue[]).map(toSqlValue);
+    return { sql: `${select} ${where}`, args: [...defaults, ...values] };
   });
   const answers = await side.query(queries);
   return answers.map((rows) => (rows[0] === undefined ? null : fetchedRow(rows[0])));
-}
-
-function conditionOf(shape: TableShape, before: number): string {
-  const { tree } = shape;
-  if (tree.kind === 'rowid') return `${quoted(tree.rowidName ?? 'rowid')} = ?${before + 1}`;
-  return tree.columns.map(({ name }, index) => `${quoted(name)} IS ?${before + index + 1}`).join(' AND ');
 }
 
 /** Both sides in the order of their trees, merged. */
