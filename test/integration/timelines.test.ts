@@ -225,6 +225,42 @@ describe('a drop', () => {
   });
 });
 
+describe('a volume that another compute node holds', () => {
+  it('is cloned from, not dropped unless by force, and then its writer there is told', async () => {
+    const name = await volume(3);
+    const other = await cluster.openCompute('c2');
+    await expect(other.timelines.drop(name)).rejects.toMatchObject({ code: 'IN_USE' });
+    const lsn = await lsnOf(name);
+    await node.timelines.createSnapshot(name, 'mine', null);
+    await other.timelines.clone({ name, moment: at('mine') }, `${name}-dev`);
+    expect(await count(`${name}-dev`, other)).toBe(3);
+    expect(await lsnOf(name)).toBe(lsn);
+    const session = await (await node.volume(name)).engine.connect({ readonly: false });
+    expect(await runOn(session, 'select count(*) from t')).toEqual([[3n]]);
+    await other.timelines.drop(name, { force: true });
+    await expect
+      .poll(
+        () =>
+          runOn(session, "insert into t (text) values ('late')").then(
+            () => 'written',
+            (error: { code?: string; cause?: { code?: string } }) => error.cause?.code ?? error.code,
+          ),
+        { timeout: 20_000 },
+      )
+      .toBe('VOLUME_DROPPED');
+    await expect
+      .poll(() =>
+        node.volume(name).then(
+          () => 'open',
+          (error: { code: string }) => error.code,
+        ),
+      )
+      .toBe('VOLUME_NOT_FOUND');
+    expect(await count(`${name}-dev`, other)).toBe(3);
+    await cluster.closeCompute(other);
+  });
+});
+
 describe('the window', () => {
   it('is shown, and set', async () => {
     const name = await volume(2);
