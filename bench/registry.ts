@@ -6,6 +6,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Suite>>> = {
   micro: async () => (await import('./suites/micro.ts')).micro,
   quorum: async () => (await import('./suites/quorum.ts')).quorum,
   select: async () => (await import('./suites/select.ts')).select,
+  sysbench: async () => (await import('./suites/sysbench.ts')).sysbench,
   scan: async () => (await import('./suites/scan.ts')).scan,
 };
 

@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly suites: readonly Suite[];
   readonly isQuick: boolean;
   readonly load: LoadSettings;
-  readonly mayInstall: boolean;
+  readonly peers: SuiteContext['peers'];
   /** As it was typed. */
   readonly command: string;
   /** The report's text, as it grows. */
@@ -101,13 +101,13 @@ async function runSuite(suite: Suite, options: RunOptions): Promise<SuiteReport>
 }
 
 function contextFor(options: RunOptions, scratch: string, ending: Ending): SuiteContext {
-  const { isQuick, load, mayInstall, say, host } = options;
+  const { isQuick, load, peers, say, host } = options;
   let cluster: Promise<StartedCluster> | null = null;
   return {
     isQuick,
     load,
     scratch,
-    mayInstall,
+    peers,
     say,
     closeLater: (close) => ending.add(close),
     cluster: (shape = {}) => {

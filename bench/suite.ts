@@ -56,8 +56,8 @@ export interface SuiteContext {
   cluster(options?: ClusterOptions): Promise<BenchCluster>;
   /** Closed when the suite ends, last first, before the cluster. */
   closeLater(close: () => Promise<void> | void): void;
-  /** Peers (PostgreSQL, etcd) may be installed when they are missing. */
-  readonly mayInstall: boolean;
+  /** What to do about PostgreSQL and etcd: leave them out, measure those that are there, or install what is missing first. */
+  readonly peers: 'none' | 'present' | 'install';
 }
 
 export interface LoadSettings {

@@ -62,6 +62,9 @@ export function metricsText(
       'Mini-transactions handed over.',
       perVolume(({ engine }) => engine.commits),
     ),
+    counter('append_messages_total', 'Messages with redo records, to all storage nodes together.', [
+      [{}, node.appendsSent],
+    ]),
     counter(
       'statements_total',
       'Statements run.',

@@ -218,6 +218,11 @@ export class ComputeNode {
     return (await this.#directory.list()).map(({ name, volume }) => ({ name, volume }));
   }
 
+  /** Append messages sent so far, to all storage nodes together. */
+  get appendsSent(): number {
+    return this.#links.appendsSent;
+  }
+
   /** Volumes open here, without asking anyone. */
   opened(): readonly OpenedVolume[] {
     return this.#registry.opened();

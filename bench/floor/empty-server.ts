@@ -1,5 +1,5 @@
 /**
- * A server that speaks Hrana 3 over WebSocket and does nothing: each request is answered with the same row at once. What `@libsql/client` reaches
+ * A server that speaks Hrana over WebSocket and does nothing: each request is answered with the same row at once. What `@libsql/client` reaches
  * against it is its own ceiling; our server cannot be asked for more. Run as a child.
  */
 import { WebSocketServer } from 'ws';
@@ -12,7 +12,7 @@ const server = new WebSocketServer({
   host: '127.0.0.1',
   port: 0,
   perMessageDeflate: false,
-  handleProtocols: () => 'hrana3',
+  handleProtocols: (offered) => ['hrana3', 'hrana2'].find((name) => offered.has(name)) ?? false,
 });
 server.on('connection', (socket) => {
   socket.on('message', (data) => {

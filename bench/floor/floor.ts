@@ -21,7 +21,7 @@ export async function floorContender(context: SuiteContext): Promise<Contender> 
   for (let i = 0; i < NODES; i++) {
     const directory = join(context.scratch, `floor-${i}`);
     mkdirSync(directory, { recursive: true });
-    const child = await startChild<{ port: number }>(new URL('./node.js', import.meta.url), [directory]);
+    const child = await startChild<{ port: number }>('floor/node', [directory]);
     context.closeLater(() => child.stop());
     const socket = connect(child.ready.port, '127.0.0.1');
     socket.setNoDelay(true);

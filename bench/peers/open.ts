@@ -10,6 +10,7 @@ export interface Peers {
 }
 
 export async function openPeers(context: SuiteContext): Promise<Peers> {
+  if (context.peers === 'none') return { sql: [], others: [] };
   const postgres = await postgresWay(context);
   return { sql: postgres === null ? [] : [postgres], others: [] };
 }

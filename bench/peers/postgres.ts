@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PostgresConnection } from '../drivers/postgres.ts';
 import type { SuiteContext } from '../suite.ts';
-import type { Arg, SqlClient, SqlStatement, SqlWay } from '../ways/way.ts';
+import type { Arg, Mode, SqlClient, SqlStatement, SqlWay } from '../ways/way.ts';
 import { findUser, install, type User } from './system.ts';
 
 const STANDBYS = 5;
@@ -23,10 +23,10 @@ const run = promisify(execFile);
 
 /** Null: it is not installed, and may not be. */
 export async function postgresWay(context: SuiteContext): Promise<SqlWay | null> {
-  if (context.mayInstall && programs() === null) await install(['postgresql'], context.say);
+  if (context.peers === 'install' && programs() === null) await install(['postgresql'], context.say);
   const folder = programs();
   if (folder === null) {
-    context.say('PostgreSQL is not installed (--install does it): left out');
+    context.say('PostgreSQL is not installed (--peers install does it): left out');
     return null;
   }
   context.say(`starting PostgreSQL and ${STANDBYS} standbys…`);
@@ -181,13 +181,13 @@ class PostgresClient implements SqlClient {
     return this.connection.execute([{ sql: dialect(sql), args }]);
   }
 
-  async batch(statements: readonly SqlStatement[]): Promise<void> {
+  async batch(statements: readonly SqlStatement[], mode: Mode): Promise<void> {
     const inner = statements.map(({ sql, args }) => ({ sql: dialect(sql), args }));
-    await this.connection.execute([plain('BEGIN'), ...inner, plain('COMMIT')]);
+    await this.connection.execute([plain(begin(mode)), ...inner, plain('COMMIT')]);
   }
 
-  async transaction(work: (runOne: SqlClient['run']) => Promise<void>): Promise<void> {
-    await this.run('BEGIN', []);
+  async transaction(work: (runOne: SqlClient['run']) => Promise<void>, mode: Mode): Promise<void> {
+    await this.run(begin(mode), []);
     try {
       await work((sql, args) => this.run(sql, args));
     } catch (error) {
@@ -200,6 +200,10 @@ class PostgresClient implements SqlClient {
   close(): void {
     this.connection.close();
   }
+}
+
+function begin(mode: Mode): string {
+  return mode === 'write' ? 'BEGIN' : 'BEGIN READ ONLY';
 }
 
 function plain(sql: string): SqlStatement {

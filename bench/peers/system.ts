@@ -28,6 +28,6 @@ export async function install(packages: readonly string[], say: (text: string) =
   const [code] = (await once(child, 'exit')) as [number | null];
   if (code === 0) return;
   throw new TidemarkError('UNAVAILABLE', `${packages.join(', ')} could not be installed: ${said.trim()}`, {
-    nextStep: 'Install it by hand, or leave out --install.',
+    nextStep: 'Install it by hand, or use --peers present.',
   });
 }

@@ -1,7 +1,7 @@
 /** Hrana over HTTP, `POST /v3/pipeline`, a kept connection for each client, bodies written as ready-made JSON text. */
 import { Agent, request as httpRequest } from 'node:http';
 import type { WsTarget } from '../drivers/ws.ts';
-import type { Arg, SqlClient, SqlStatement, SqlWay } from './way.ts';
+import { type Arg, beginSql, type Mode, type SqlClient, type SqlStatement, type SqlWay } from './way.ts';
 import { argJson, countRows } from './ws.ts';
 
 export function httpWay(target: WsTarget): SqlWay {
@@ -28,8 +28,8 @@ class HttpClient implements SqlClient {
     return countRows(response);
   }
 
-  async batch(statements: readonly SqlStatement[]): Promise<void> {
-    const steps = ['{"stmt":{"sql":"BEGIN IMMEDIATE"}}'];
+  async batch(statements: readonly SqlStatement[], mode: Mode): Promise<void> {
+    const steps = [`{"stmt":{"sql":"${beginSql(mode)}"}}`];
     const ok = (step: number): string => `{"type":"ok","step":${step}}`;
     for (const { sql, args } of statements) {
       steps.push(`{"condition":${ok(steps.length - 1)},"stmt":${stmtJson(sql, args)}}`);
@@ -44,14 +44,14 @@ class HttpClient implements SqlClient {
     if (!response.includes(noErrors)) throw new Error(`a batch failed: ${response.slice(0, 2_000)}`);
   }
 
-  async transaction(work: (run: SqlClient['run']) => Promise<void>): Promise<void> {
+  async transaction(work: (run: SqlClient['run']) => Promise<void>, mode: Mode): Promise<void> {
     let baton: string | null = null;
     const run = async (sql: string, args: readonly Arg[], last = ''): Promise<number> => {
       const response = await this.pipeline(baton, `{"type":"execute","stmt":${stmtJson(sql, args)}}${last}`);
       baton = /"baton":"([^"]+)"/.exec(response)?.[1] ?? null;
       return countRows(response);
     };
-    await run('BEGIN IMMEDIATE', []);
+    await run(beginSql(mode), []);
     try {
       await work(run);
     } catch (error) {

@@ -2,7 +2,7 @@
 import type { Client, Transaction } from '@libsql/client';
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { WsTarget } from '../drivers/ws.ts';
-import type { Arg, SqlClient, SqlStatement, SqlWay } from './way.ts';
+import type { Arg, Mode, SqlClient, SqlStatement, SqlWay } from './way.ts';
 
 export async function libsqlWay(target: WsTarget): Promise<SqlWay> {
   const { createClient } = await loadLibrary();
@@ -43,12 +43,12 @@ export class LibsqlClient implements SqlClient {
     return (await this.client.execute(toInStatement({ sql, args }))).rows.length;
   }
 
-  async batch(statements: readonly SqlStatement[]): Promise<void> {
-    await this.client.batch(statements.map(toInStatement), 'write');
+  async batch(statements: readonly SqlStatement[], mode: Mode): Promise<void> {
+    await this.client.batch(statements.map(toInStatement), mode);
   }
 
-  async transaction(work: (run: SqlClient['run']) => Promise<void>): Promise<void> {
-    const transaction: Transaction = await this.client.transaction('write');
+  async transaction(work: (run: SqlClient['run']) => Promise<void>, mode: Mode): Promise<void> {
+    const transaction: Transaction = await this.client.transaction(mode);
     try {
       await work(async (sql, args) => (await transaction.execute(toInStatement({ sql, args }))).rows.length);
       await transaction.commit();

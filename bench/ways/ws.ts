@@ -1,6 +1,6 @@
 /** Hrana 3 over WebSocket in raw frames (drivers/ws.ts): a connection for each client; texts stored with the server, and sent once. */
 import { WsConnection, type WsTarget } from '../drivers/ws.ts';
-import type { Arg, SqlClient, SqlStatement, SqlWay } from './way.ts';
+import { type Arg, beginSql, type Mode, type SqlClient, type SqlStatement, type SqlWay } from './way.ts';
 
 export function wsWay(target: WsTarget): SqlWay {
   return {
@@ -26,8 +26,8 @@ export class WsClient implements SqlClient {
     return countRows(response);
   }
 
-  async batch(statements: readonly SqlStatement[]): Promise<void> {
-    let steps = '{"stmt":{"sql":"BEGIN IMMEDIATE","want_rows":false}}';
+  async batch(statements: readonly SqlStatement[], mode: Mode): Promise<void> {
+    let steps = `{"stmt":{"sql":"${beginSql(mode)}","want_rows":false}}`;
     let last = 0;
     for (const { sql, args } of statements) {
       steps += `,{"condition":{"type":"ok","step":${last}},"stmt":${stmtJson(await this.store(sql), args)}}`;
@@ -43,8 +43,8 @@ export class WsClient implements SqlClient {
       throw new Error(`a batch failed: ${response.slice(0, 2_000)}`);
   }
 
-  async transaction(work: (run: SqlClient['run']) => Promise<void>): Promise<void> {
-    await this.run('BEGIN IMMEDIATE', []);
+  async transaction(work: (run: SqlClient['run']) => Promise<void>, mode: Mode): Promise<void> {
+    await this.run(beginSql(mode), []);
     try {
       await work((sql, args) => this.run(sql, args));
     } catch (error) {

@@ -36,7 +36,7 @@ export async function fillTable(
       const args = ids.flatMap((each) => [each, payload(chars)]);
       statements.push({ sql: insert(ids.length), args });
     }
-    await client.batch(statements);
+    await client.batch(statements, 'write');
   }
 }
 

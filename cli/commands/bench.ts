@@ -5,7 +5,7 @@
 import type { Command } from 'commander';
 import { loadSuites, SUITE_NAMES } from '../../bench/registry.ts';
 import type { BenchHost, StartedCluster } from '../../bench/runner.ts';
-import type { ClusterOptions, LoadSettings } from '../../bench/suite.ts';
+import type { ClusterOptions, LoadSettings, SuiteContext } from '../../bench/suite.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { parseTarget } from '../client/target.ts';
 import type { CliContext } from '../context.ts';
@@ -25,7 +25,7 @@ interface BenchFlags {
   readonly json?: string;
   readonly report?: string;
   readonly check?: boolean;
-  readonly install?: boolean;
+  readonly peers: string;
 }
 
 const QUICK: Defaults = { durationMs: 1_000, warmUpMs: 300, rounds: 3 };
@@ -45,7 +45,11 @@ export function addBenchCommand(program: Command, context: CliContext): void {
     .option('--rounds <N>', 'how often each contender has its turn; figures are medians')
     .option('--url <URL>', 'measure this compute node instead')
     .option('--auth-token <TOKEN>', 'token that it asks for (TIDEMARK_AUTH_TOKEN)')
-    .option('--install', 'install the peers (PostgreSQL, etcd) that are missing')
+    .option(
+      '--peers <WHICH>',
+      'PostgreSQL and etcd beside it: none, present, or install them first',
+      'present',
+    )
     .option('--json <FILE>', 'write everything measured there')
     .option('--report <DIR>', 'write a page with charts there')
     .option('--check', 'exit code 1 when a figure falls short of its target')
@@ -71,7 +75,7 @@ async function runBench(names: readonly string[], flags: BenchFlags, context: Cl
       suites,
       isQuick: flags.quick === true,
       load: loadSettings(flags),
-      mayInstall: flags.install === true,
+      peers: peersOf(flags.peers),
       command: ['tidemark', ...process.argv.slice(2)].join(' '),
       write: (text) => void context.stdout.write(text),
       // On stderr: stdout is the report.
@@ -143,6 +147,11 @@ class CommandHost implements BenchHost {
   kill(): void {
     this.running?.kill();
   }
+}
+
+function peersOf(text: string): SuiteContext['peers'] {
+  if (text === 'none' || text === 'present' || text === 'install') return text;
+  throw new TidemarkError('BAD_REQUEST', `--peers: "${text}" is not one of none, present, install`);
 }
 
 function pidOf(cluster: LocalCluster, name: string): number {

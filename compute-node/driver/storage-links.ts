@@ -55,6 +55,7 @@ export class StorageLinks {
   readonly #appendMembers = new Set<AppendMember>();
   readonly #readMembers = new Set<ReadMember>();
   #nextRequestId = 1;
+  #appendsSent = 0;
 
   static open(options: StorageLinksOptions): StorageLinks {
     return new StorageLinks(options);
@@ -106,6 +107,11 @@ export class StorageLinks {
     return () => this.#readMembers.delete(member);
   }
 
+  /** Append messages so far, to all nodes together. */
+  get appendsSent(): number {
+    return this.#appendsSent;
+  }
+
   isConnected(node: NodeId): boolean {
     return this.#appendStreams.get(node)?.isUp ?? false;
   }
@@ -114,6 +120,7 @@ export class StorageLinks {
   sendAppend(node: NodeId, request: AppendRequest): void {
     const stream = this.#appendStreams.get(node);
     if (stream === undefined || !stream.isUp) return;
+    this.#appendsSent += 1;
     if (!stream.send(request)) for (const member of this.#appendMembers) member.onAppendFull(node);
   }
 

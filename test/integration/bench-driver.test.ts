@@ -54,14 +54,18 @@ describe.each(['ws', 'http', 'libsql'] as const)('the way by %s', (name) => {
     await client.run(`create table ${table} (id integer primary key, v text)`, []);
     const insert = `insert into ${table} values (?, ?)`;
     await client.run(insert, [1, 'one']);
-    await client.batch([
-      { sql: insert, args: [2, 'two'] },
-      { sql: insert, args: [3, 'three'] },
-    ]);
+    await client.batch(
+      [
+        { sql: insert, args: [2, 'two'] },
+        { sql: insert, args: [3, 'three'] },
+      ],
+      'write',
+    );
     await client.transaction(async (run) => {
       expect(await run(`select * from ${table} where id > ?`, [1])).toBe(2);
       await run(insert, [4, 'four']);
-    });
+    }, 'write');
+    await client.transaction(async (run) => void (await run(`select * from ${table}`, [])), 'read');
     expect(await client.run(`select * from ${table}`, [])).toBe(4);
     expect(await client.run(`select * from ${table} where id = ?`, [9])).toBe(0);
     await expect(client.run(insert, [1, 'again'])).rejects.toThrow(/UNIQUE/);
@@ -69,11 +73,11 @@ describe.each(['ws', 'http', 'libsql'] as const)('the way by %s', (name) => {
       { sql: insert, args: [5, 'five'] },
       { sql: insert, args: [1, 'again'] },
     ];
-    await expect(client.batch(again)).rejects.toThrow(/UNIQUE/);
+    await expect(client.batch(again, 'write')).rejects.toThrow(/UNIQUE/);
     const gaveUp = client.transaction(async (run) => {
       await run(insert, [6, 'six']);
       throw new Error('thought better of it');
-    });
+    }, 'write');
     await expect(gaveUp).rejects.toThrow('thought better of it');
     expect(await client.run(`select typeof(id) from ${table} where typeof(id) = 'integer'`, [])).toBe(4);
     await client.close();
@@ -92,7 +96,7 @@ describe('the harness', () => {
       suites,
       isQuick: true,
       load,
-      mayInstall: false,
+      peers: 'none',
       command: 'tidemark bench',
       write: (text) => {
         written += text;
@@ -119,11 +123,14 @@ describe('the harness', () => {
       ['select', null],
     ]);
     expect(stopped).toBe(2);
-    for (const { tables, charts } of report.suites) {
+    const [commits, selects] = report.suites;
+    const ways = ['WebSocket', 'HTTP', '@libsql/client'];
+    for (const [{ tables, charts }, contenders] of [
+      [commits!, ['floor', ...ways]],
+      [selects!, [...ways, '@libsql/client, empty server']],
+    ] as const) {
       expect(tables[0]!.rows.map(([contender, clients]) => `${contender} ${clients}`)).toEqual(
-        ['1', '3'].flatMap((clients) =>
-          ['WebSocket', 'HTTP', '@libsql/client'].map((way) => `${way} ${clients}`),
-        ),
+        ['1', '3'].flatMap((clients) => contenders.map((name) => `${name} ${clients}`)),
       );
       expect(charts![0]!.series[0]!.points.map(([clients]) => clients)).toEqual([1, 3]);
     }
