@@ -5,7 +5,7 @@
  * 1. P changed: its rows are looked at.
  * 2. P did not change, and is in the table's tree on the other side, too: then the row is there in the same bytes, and only its overflow pages
  *    can differ. Those are accounted for: every changed page that may be part of an overflow chain is found to be free, or part of
- *    an index, or of a row that is looked at; while one is not, all tables are compared row by row.
+ *    an index, or of a row that is looked at; while one is not, the tables are gone through to find whose it is.
  * 3. P did not change and is not in the other side's tree: take the lowest changed page Q above P (if none changed, the trees begin at
  *    different roots). Q's child towards P hangs on no changed page of the other side's tree, nor is it the root there: everything below
  *    it that did not change is looked at.
@@ -37,12 +37,14 @@ export interface FindOptions {
   readonly tables: readonly TreePair[];
   /** Other trees of each side, whose overflow pages are of no interest; asked for only when it matters. */
   readonly indexes: (side: SideIndex) => Promise<readonly Tree[]>;
+  /** Of one table. */
+  readonly maxKeys: number;
 }
 
 /** Changed pages read at a time. */
 const BATCH_PAGES = 512;
 /** Past so many keys of one table its rows are compared in order instead: that needs no memory. */
-const MAX_KEYS = 100_000;
+export const MAX_CHANGED_KEYS = 100_000;
 /** SQLite's format: pages that fit one pointer map page (auto_vacuum). */
 const POINTER_MAP_STRIDE = Math.floor(4_096 / 5) + 1;
 const HEADER = { firstTrunk: 32, largestRoot: 52 } as const;
@@ -67,6 +69,7 @@ interface Found {
 
 class TableSearch {
   readonly pair: TreePair;
+  readonly #maxKeys: number;
   readonly found = new Map<string, Found>();
   /** Rows that are the same in their pages and go on in overflow pages. */
   readonly sameSoFar = new Map<string, Found>();
@@ -76,8 +79,9 @@ class TableSearch {
   /** Overflow chains of rows that are not held, as all will be compared. */
   #chains: Chain[] = [];
 
-  constructor(pair: TreePair) {
+  constructor(pair: TreePair, maxKeys: number) {
     this.pair = pair;
+    this.#maxKeys = maxKeys;
     const [left, right] = pair.sides;
     if (left?.rootPage === right?.rootPage) return;
     if (left !== null) this.children[0].add(left.rootPage);
@@ -100,7 +104,17 @@ class TableSearch {
       return;
     }
     this.found.set(name, found);
-    if (this.found.size > MAX_KEYS) this.compareAll();
+    if (this.found.size > this.#maxKeys) this.compareAll();
+  }
+
+  /** A row to be looked at whatever its own page says. */
+  mark(side: SideIndex, entry: Entry): void {
+    if (this.isAll) return;
+    const name = nameOf(entry.key);
+    const found = this.found.get(name) ?? { entries: [null, null] };
+    found.entries[side] ??= { ...entry, local: new Uint8Array(entry.local) };
+    this.found.set(name, found);
+    if (this.found.size > this.#maxKeys) this.compareAll();
   }
 
   compareAll(): void {
@@ -150,7 +164,7 @@ class Search {
     this.#options = options;
     this.#pages = options.pages;
     this.#readers = [new TreeReader(options.pages, 0), new TreeReader(options.pages, 1)];
-    this.#tables = options.tables.map((pair) => new TableSearch(pair));
+    this.#tables = options.tables.map((pair) => new TableSearch(pair, options.maxKeys));
   }
 
   result(): ReadonlyMap<string, ChangedKeys> {
@@ -234,7 +248,7 @@ class Search {
     if (this.#isAllExplained) return;
     for (const side of SIDES) await this.#explainByIndexes(side);
     if (this.#isAllExplained) return;
-    for (const table of this.#tables) table.compareAll();
+    for (const side of SIDES) await this.#searchOwners(side);
   }
 
   get #isAllExplained(): boolean {
@@ -244,26 +258,56 @@ class Search {
   /** Chains of the rows that were met. A row that is the same but for a page of its chain is looked at, too. */
   async #explainByRows(): Promise<void> {
     for (const table of this.#tables) {
-      for (const { side, chain } of table.chains()) await this.#explainBy(side, chain);
-      for (const [name, found] of [...table.sameSoFar]) {
-        const changed = [];
-        for (const side of SIDES) {
-          const entry = found.entries[side];
-          changed.push(entry !== null && (await this.#explainBy(side, chainOf(entry))));
-        }
-        if (changed.includes(true)) table.found.set(name, found);
+      const chains = [...table.chains()];
+      for (const side of SIDES) {
+        const ofSide = chains.flatMap((chain) => (chain.side === side ? [chain.chain] : []));
+        await this.#explainBy(side, ofSide);
+      }
+      const same = [...table.sameSoFar.values()];
+      for (const side of SIDES) {
+        const entries = same.flatMap(({ entries: both }) => both[side] ?? []);
+        for (const entry of await this.#touched(side, entries)) table.mark(side, entry);
       }
     }
   }
 
-  /** Whether a changed page is in the chain. */
-  async #explainBy(side: SideIndex, chain: OverflowChain): Promise<boolean> {
-    let isTouched = false;
-    for (const page of await this.#readers[side].pagesOf(chain)) {
-      this.#unexplained[side].delete(page);
-      if (this.#pages.changed.has(page)) isTouched = true;
+  /** Those with a changed page in their chains. */
+  async #touched(side: SideIndex, entries: readonly Entry[]): Promise<readonly Entry[]> {
+    const isTouched = await this.#explainBy(side, entries.map(chainOf));
+    return entries.filter((_, index) => isTouched[index]);
+  }
+
+  /** Of each chain whether a changed page is in it. */
+  async #explainBy(side: SideIndex, chains: readonly OverflowChain[]): Promise<readonly boolean[]> {
+    const pages = await this.#readers[side].pagesOf(chains);
+    return pages.map((chain) => {
+      for (const page of chain) this.#unexplained[side].delete(page);
+      return chain.some((page) => this.#pages.changed.has(page));
+    });
+  }
+
+  /**
+   * Rows whose overflow pages alone changed: found by going through the tables until every changed page is somebody's. What is left then
+   * belongs to no row.
+   */
+  async #searchOwners(side: SideIndex): Promise<void> {
+    const left = this.#unexplained[side];
+    for (const table of this.#tables) {
+      const tree = table.pair.sides[side];
+      if (tree === null || table.isAll) continue;
+      let pages = [tree.rootPage];
+      while (pages.length > 0 && left.size > 0) {
+        const children: number[] = [];
+        const long: Entry[] = [];
+        for (const [page, bytes] of await this.#pages.read(side, pages.splice(0, BATCH_PAGES))) {
+          const node = await this.#readers[side].parse(tree, page, bytes);
+          children.push(...(node?.children ?? []));
+          long.push(...(node?.entries ?? []).filter(({ overflowPage }) => overflowPage !== 0));
+        }
+        for (const entry of await this.#touched(side, long)) table.mark(side, entry);
+        pages = [...pages, ...children];
+      }
     }
-    return isTouched;
   }
 
   /** Free pages and pointer maps. */
@@ -308,7 +352,7 @@ class Search {
         if (question === undefined || bytes === undefined) continue;
         this.#unexplained[side].delete(question.page);
         const node = await reader.parse(question.tree, question.page, bytes);
-        for (const entry of node?.entries ?? []) await this.#explainBy(side, chainOf(entry));
+        await this.#explainBy(side, (node?.entries ?? []).map(chainOf));
       }
     }
   }

@@ -3,7 +3,7 @@
  * pages that changed between the two are looked at (changed-keys.ts).
  */
 import type { SqlValue } from '../engine/api.ts';
-import { type ChangedKeys, type TreePair, findChangedKeys } from './changed-keys.ts';
+import { type ChangedKeys, MAX_CHANGED_KEYS, type TreePair, findChangedKeys } from './changed-keys.ts';
 import { PagePair, type SideIndex } from './pages.ts';
 import { type ComparedTable, type RowChange, changedRows } from './rows.ts';
 import {
@@ -36,9 +36,16 @@ export interface DiffRequest {
   readonly changedPages: ReadonlySet<number>;
   /** Only this table; null: all. */
   readonly table: string | null;
+  /** Past so many changed rows of one table all of its rows are compared. */
+  readonly maxKeys?: number;
 }
 
-export async function* diff({ sides, changedPages, table: only }: DiffRequest): AsyncGenerator<DiffEvent> {
+export async function* diff({
+  sides,
+  changedPages,
+  table: only,
+  maxKeys,
+}: DiffRequest): AsyncGenerator<DiffEvent> {
   const pages = new PagePair(sides, changedPages);
   const comparedInFull: string[] = [];
   if (changedPages.size > 0) {
@@ -48,7 +55,7 @@ export async function* diff({ sides, changedPages, table: only }: DiffRequest): 
       if (only === null || wanted(change.object.table)) yield { kind: 'schema', change };
     }
     const tables = await comparedTables(sides, left, right);
-    const keys = await keysOf(sides, pages, [left, right], tables);
+    const keys = await keysOf(sides, pages, [left, right], tables, maxKeys ?? MAX_CHANGED_KEYS);
     for (const [index, table] of tables.entries()) {
       if (!wanted(table.name)) continue;
       const changed = keys[index] ?? 'all';
@@ -70,6 +77,7 @@ async function keysOf(
   pages: PagePair,
   schemas: readonly [Schema, Schema],
   tables: readonly ComparedTable[],
+  maxKeys: number,
 ): Promise<readonly ChangedKeys[]> {
   const treeOn = (shape: TableShape | null | undefined): Tree | null =>
     shape === null || shape === undefined ? null : treeOf(shape);
@@ -90,7 +98,7 @@ async function keysOf(
       rootPage,
       columns,
     }));
-  const found = await findChangedKeys({ pages, tables: pairs, indexes });
+  const found = await findChangedKeys({ pages, tables: pairs, indexes, maxKeys });
   return tables.map((_, index) => found.get(`${index}`) ?? 'all');
 }
 

@@ -35,6 +35,7 @@ export interface Node {
   readonly childOf: (key: TreeKey) => number | null;
 }
 
+const NO_PAGE = new Uint8Array(4);
 /** No tree of SQLite is deeper. */
 const MAX_DEPTH = 20;
 
@@ -135,14 +136,23 @@ export class TreeReader {
     return found;
   }
 
-  /** First to last. */
-  async pagesOf({ firstPage, pages }: OverflowChain): Promise<readonly number[]> {
-    const chain: number[] = [];
-    for (let page = firstPage; page > 1 && chain.length < pages; ) {
-      chain.push(page);
-      page = u32(await this.#pages.readOne(this.#side, page), 0);
+  /** The pages of each chain, first to last. All go on together, a page at a time. */
+  async pagesOf(chains: readonly OverflowChain[]): Promise<readonly (readonly number[])[]> {
+    const found = chains.map((): number[] => []);
+    let open = chains.map(({ firstPage }, index) => ({ index, at: firstPage }));
+    for (;;) {
+      open = open.filter(
+        ({ index, at }) => at > 1 && (found[index]?.length ?? 0) < (chains[index]?.pages ?? 0),
+      );
+      if (open.length === 0) return found;
+      for (const { index, at } of open) found[index]?.push(at);
+      const going = open.filter(({ index }) => (found[index]?.length ?? 0) < (chains[index]?.pages ?? 0));
+      const data = await this.#pages.read(
+        this.#side,
+        going.map(({ at }) => at),
+      );
+      open = going.map(({ index, at }) => ({ index, at: u32(data.get(at) ?? NO_PAGE, 0) }));
     }
-    return chain;
   }
 
   async #keyOf(payload: Payload, columns: number): Promise<readonly RawValue[]> {

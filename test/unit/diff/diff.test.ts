@@ -69,7 +69,7 @@ describe('a table that was altered', () => {
     ]);
   });
 
-  test('with another key, went and came, and what came stands in the changeset alone', async () => {
+  test('with another key, went and came', async () => {
     const events = await eventsOf(
       BEFORE,
       "DROP TABLE t; CREATE TABLE t (id INTEGER, a TEXT PRIMARY KEY) WITHOUT ROWID; INSERT INTO t VALUES (1, 'one')",
@@ -206,13 +206,13 @@ describe('a changeset', () => {
 
   test('fires no trigger', async () => {
     const trigger =
-      "CREATE TRIGGER twice AFTER INSERT ON t BEGIN INSERT INTO t VALUES (new.id + 100, 'trigger', NULL); END";
+      "CREATE TRIGGER again AFTER INSERT ON t WHEN new.a <> 'again' BEGIN INSERT INTO t(a) VALUES ('again'); END";
     const { rows } = await applied(
       `${BEFORE}; ${trigger}`,
       "INSERT INTO t VALUES (5, 'e', 'f')",
       '',
       'abort',
     );
-    expect(rows.map(([id]) => id)).toEqual([1n, 2n, 5n, 105n]);
+    expect(rows.map(([id]) => id)).toEqual([1n, 2n, 5n, 6n]);
   });
 });
