@@ -42,11 +42,17 @@ interface Told {
 }
 
 function tidemark(...args: string[]): Promise<Told> {
+  return tidemarkReading('', ...args);
+}
+
+/** `input` comes on its standard input. */
+function tidemarkReading(input: string, ...args: string[]): Promise<Told> {
   const env = { ...process.env, TIDEMARK_URL: cluster.url(), NO_COLOR: '1' };
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) => {
+    const child = execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) => {
       resolve({ code: error === null ? 0 : Number(error.code), out, err });
     });
+    child.stdin?.end(input);
   });
 }
 
@@ -207,9 +213,34 @@ describe('a walk through timelines', () => {
       expect(forward).toContain(`Volume main is back at ${undo}`);
       expect(await count(main)).toBe(0);
 
-      const again = await main.execute("BACKTRACK TO 'before-mistake'");
-      expect(again.rows[0]).toMatchObject({ volume: 'main' });
+      // The shell, too, is at one moment and then at another; and goes on in the session that went back.
+      const shell = await tidemarkReading(
+        `.open main@${before}\nSELECT count(*) FROM city;\nBACKTRACK main TO 'before-mistake';\n.open main\nSELECT count(*) FROM city;\n`,
+        'sql',
+        '--csv',
+        '--no-headers',
+      );
+      expect(shell).toMatchObject({ code: 0, err: '' });
+      expect(shell.out.split('\n').filter((line) => /^\d+$/.test(line))).toEqual([
+        String(cities.length),
+        String(cities.length),
+      ]);
       expect(await count(main)).toBe(cities.length);
+      const there = await told('sql', `main@${undo}`, '--csv', '-e', 'SELECT count(*) AS n FROM city');
+      expect(there).toBe('n\n0\n');
+
+      const again = await told(
+        ...['sql', '--csv', '--no-headers', '-e'],
+        `BACKTRACK TO '${undo}'; SELECT count(*) FROM city; BACKTRACK TO 'before-mistake'; SELECT count(*) FROM city`,
+      );
+      expect(again.split('\n').filter((line) => /^\d+$/.test(line))).toEqual(['0', String(cities.length)]);
+      // Whoever is in the middle of a transaction is told, and goes on with the next.
+      const session = await clientOf('main', 'ws').transaction('write');
+      await session.execute("UPDATE city SET name = 'lost'");
+      await told('backtrack', 'main', '--to', 'before-mistake');
+      await expect(session.execute('SELECT 1')).rejects.toMatchObject({ code: 'BACKTRACKED' });
+      session.close();
+      expect(await count(clientOf('main', 'ws'), "name = 'lost'")).toBe(0);
       await main.execute("UPDATE city SET name = 'after it' WHERE id = 1");
       expect(await count(main, "name = 'after it'")).toBe(1);
       await told('snapshot', 'drop', 'main', 'before-mistake');
