@@ -263,6 +263,7 @@ function roundOps(
     pageBytes,
     highestPage,
     roundsFrom: forgotten ?? segment.roundsFrom,
+    roundsThrough: endLsn,
   };
   const ops: KvOp[] = [
     { type: 'put', key: keys.round(endLsn), value: env.values.encodeRound(keys.round(endLsn), fromLsn) },

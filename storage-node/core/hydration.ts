@@ -193,6 +193,7 @@ function* finish(
     pageBytes: hydration.copiedBytes,
     highestPage,
     roundsFrom: throughLsn,
+    roundsThrough: throughLsn,
   };
   ops.push({ type: 'put', key: keys.progress, value: ctx.values.encodeProgress(keys.progress, progress) });
   const copied = { ...hydration.progress, cursor: null, highestPage, isCopied: true };

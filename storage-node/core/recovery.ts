@@ -259,6 +259,10 @@ function loadDoubts(
     if (keys.touches('commits', range)) ops.push(...segment.doubtPages(COMMIT_INDEX, COMMIT_INDEX));
     if (keys.touches('progress', range)) segment.highestPage = LAST_PAGE;
   }
+  const mayLack = (kind: 'round' | 'progress') => ranges.some((range) => keys.touches(kind, range));
+  // Either shows that the newest rounds of the other are lost; without both nobody knows what they left over.
+  if (mayLack('round') && mayLack('progress'))
+    ops.push(...segment.doubtPages(ALL_PAGES.first, ALL_PAGES.last));
   if (ops.length > 0) ctx.persist(ops, []);
   if (!doubts.isEmpty) {
     ctx.log('warn', 'pages in doubt', { segment: segment.name, intervals: doubts.intervals.length });
@@ -287,16 +291,17 @@ function* loadProgress(ctx: NodeContext, segment: Segment, isManifestLost: boole
       broken.push({ type: 'del', key });
     }
   });
-  if (broken.length > 0) {
-    const range = { from: baseLsn, through: lastLsn };
+  const throughLsn = Math.max(lastLsn, progress?.roundsThrough ?? NO_LSN) as Lsn;
+  if (throughLsn > baseLsn) {
     ctx.log('error', 'the store has lost a coalescing round: its records are coalesced again', {
       segment: segment.name,
-      ...range,
+      from: baseLsn,
+      through: throughLsn,
     });
     yield* writeStore(broken);
   }
   segment.rounds = rounds;
-  segment.recoalesceThrough = broken.length > 0 ? lastLsn : NO_LSN;
+  segment.recoalesceThrough = throughLsn > baseLsn ? throughLsn : NO_LSN;
   segment.held.reset(baseLsn);
 
   if (progress !== null) {

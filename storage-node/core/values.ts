@@ -54,6 +54,8 @@ export interface Progress {
   readonly highestPage: number;
   /** Where the oldest remembered coalescing round began: the chain of rounds is unbroken only if it starts there. */
   readonly roundsFrom: Lsn;
+  /** Where the newest round ended: should its mark be gone, what it wrote is known to be left over. */
+  readonly roundsThrough: Lsn;
 }
 
 /** When the MTR that ends at `lsn` was committed, by its writer's stamp. */
@@ -143,8 +145,8 @@ export class ValueCodec {
   }
 
   encodeProgress(key: Uint8Array, progress: Progress): Uint8Array {
-    const { vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes } = progress;
-    const fields = [vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes];
+    const { vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes, roundsThrough } = progress;
+    const fields = [vdl, tail, collected, storedBytes, highestPage, roundsFrom, pageBytes, roundsThrough];
     return sealEnvelope(PROGRESS_FORMAT, fields, this.boundTo(key));
   }
 
@@ -159,6 +161,7 @@ export class ValueCodec {
       highestPage: at(4),
       roundsFrom: at(5) as Lsn,
       pageBytes: at(6),
+      roundsThrough: at(7) as Lsn,
     };
   }
 

@@ -323,6 +323,7 @@ function storeValueCases(): GoldenCase[] {
     pageBytes: 987_654_321,
     highestPage: 80_000,
     roundsFrom: toLsn(LSN - 500),
+    roundsThrough: toLsn(LSN + 2),
   };
   const roundKey = keys.round(toLsn(LSN));
   const changesKey = keys.changes(toLsn(LSN));

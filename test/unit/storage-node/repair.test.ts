@@ -1,6 +1,7 @@
 /** Pages that were lost or damaged on one node's disk: never a wrong answer from there, and whole again by themselves. */
 import { describe, expect, test } from 'vitest';
 import type { Lsn, NodeId, PageNumber } from '../../../src/log/lsn.ts';
+import type { CoreLimits } from '../../../storage-node/core/limits.ts';
 import { after, IMAGE, parseKey, parsePageKey, SegmentKeys } from '../../../storage-node/core/keys.ts';
 import { StorageCluster } from '../../support/storage-cluster.ts';
 import { TestVolume } from '../../support/storage-volume.ts';
@@ -9,12 +10,12 @@ const NODE = 'az1-a' as NodeId;
 const PAGES = 12;
 const EVERYTHING = { gte: new Uint8Array(0), lt: new Uint8Array(16).fill(0xff) };
 
-function opened() {
-  const cluster = new StorageCluster({ limits: { roundRecords: 24, roundAgeMs: 100 } });
+function opened(limits: Partial<CoreLimits> = {}) {
+  const cluster = new StorageCluster({ limits: { roundRecords: 24, roundAgeMs: 100, ...limits } });
   const volume = new TestVolume('vol00000', { pgPages: 64 });
   for (const node of cluster.nodeIds) cluster.ask(node, 'install', volume.install());
-  const append = (count: number) => {
-    const records = volume.writeMany(count, PAGES);
+  const append = (count: number, pages = PAGES) => {
+    const records = volume.writeMany(count, pages);
     for (const node of cluster.nodeIds) {
       if (cluster.core(node) !== null)
         cluster.ask(node, 'append', volume.append(records, { vdl: volume.lastLsn }));
@@ -97,6 +98,34 @@ describe('pages in doubt', () => {
     expect(readAll(world)).toBe(0);
     cluster.restart(NODE);
     cluster.advance(500);
+    expect(segmentOf(world).doubts.isEmpty).toBe(true);
+    expect(readAll(world)).toBe(0);
+  });
+
+  test.each([
+    ['the newest rounds', 3, false],
+    ['the newest rounds and how far they went', 3, true],
+  ])('marks of %s that are gone leave nothing behind that is read', (_, count, isProgressGone) => {
+    const world = opened({ chainRecords: 3 });
+    const { cluster, volume, append } = world;
+    // Small rounds, many of which make one when they are done again.
+    for (let i = 0; i < 9; i += 1) append(7, 2);
+    const keys = new SegmentKeys(volume.volume, 0 as never);
+    const disk = cluster.disk(NODE);
+    const marks = [...disk.entries()].map(([key]) => key).filter((key) => parseKey(key)?.kind === 'round');
+    const [first] = marks.slice(-count);
+    if (first === undefined) throw new Error('no rounds');
+    for (const key of marks.slice(-count)) disk.delete(key);
+    const storeDoubts = [{ gte: first, lt: keys.rounds().lt }];
+    if (isProgressGone) {
+      disk.delete(keys.progress);
+      storeDoubts.push({ gte: keys.progress, lt: after(keys.progress) });
+    }
+    cluster.restart(NODE, { storeDoubts });
+    cluster.advance(500);
+    // Images that were shortcuts are thinned out.
+    for (let i = 0; i < 6; i += 1) append(29);
+    cluster.advance(2_000);
     expect(segmentOf(world).doubts.isEmpty).toBe(true);
     expect(readAll(world)).toBe(0);
   });
