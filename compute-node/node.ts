@@ -33,6 +33,7 @@ import { type ScrubProgress, scrubNodes } from './scrub-operation.ts';
 import type { OpenVolume, OpenVolumeStatus } from './volume/open-volume.ts';
 import { READONLY_REASON } from './timelines/past-log.ts';
 import type { TimelineContext } from './timelines/context.ts';
+import { httpHolderAccess } from './timelines/holder-access.ts';
 import { TimelinesOnNode } from './timelines/timelines.ts';
 import { Differences } from './diff/differences.ts';
 import { type OpenedVolume, VolumeRegistry } from './volume-registry.ts';
@@ -155,7 +156,7 @@ export class ComputeNode {
       timers: nodeTimers,
       random: nodeRandom,
       logger: options.logger,
-      authToken: options.authToken ?? null,
+      holders: httpHolderAccess(options.authToken ?? null),
       lookup: (name) => this.#lookup(name),
       openHere: (name) => this.#registry.peek(name),
       volume: (name) => this.volume(name),

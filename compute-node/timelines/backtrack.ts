@@ -15,7 +15,6 @@ import type { NamedVolume } from '../driver/directory.ts';
 import type { Registers } from '../driver/registers.ts';
 import type { Backtracked } from './api.ts';
 import type { TimelineContext } from './context.ts';
-import { tellHolder } from './holder-access.ts';
 import type { MomentResolver } from './moment-resolver.ts';
 import { backtrackPin, changeRetention, isBacktrackPin, pinPoint, unpin } from './pins.ts';
 
@@ -79,9 +78,7 @@ export class Backtracks {
     const holder = await this.#context.holder(await this.#context.lookup(name));
     // Gone in between: whoever asks again finds it free.
     if (holder === null) throw held;
-    const path = `/-/volumes/${encodeURIComponent(name)}/backtrack`;
-    const answer = await tellHolder(holder.url, path, { to: formatMoment(to) }, this.#context.authToken);
-    return answer as Backtracked;
+    return this.#context.holders.backtrack(holder.url, name, to);
   }
 }
 

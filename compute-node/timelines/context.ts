@@ -11,6 +11,7 @@ import type { StorageLinks } from '../driver/storage-links.ts';
 import type { Engine } from '../engine/api.ts';
 import type { OpenVolume } from '../volume/open-volume.ts';
 import type { OpenedVolume, VolumeRegistry } from '../volume-registry.ts';
+import type { HolderAccess } from './holder-access.ts';
 
 export interface TimelineContext {
   /** Of this compute node, stable over restarts. */
@@ -21,8 +22,8 @@ export interface TimelineContext {
   readonly timers: Timers;
   readonly random: Random;
   readonly logger: Logger;
-  /** Shown to other compute nodes when they are asked for something. */
-  readonly authToken: string | null;
+  /** Other compute nodes. */
+  readonly holders: HolderAccess;
   /** Rejects VOLUME_NOT_FOUND. */
   lookup(name: string): Promise<NamedVolume>;
   /** Open, or being opened, here: without asking anyone. */

@@ -1,11 +1,13 @@
 /**
- * A volume that another compute node holds, through its administration interface: moments in the open run, of which only that one knows how far it is
- * durable (`GET /-/volumes/NAME/moment?at=WHEN`), and what only the holder can do.
+ * A volume that another compute node holds: moments in the open run, of which only that one knows how far it is durable, and what only the holder
+ * can do. Compute nodes reach each other through their administration interface (`GET /-/volumes/NAME/moment?at=WHEN`,
+ * `POST /-/volumes/NAME/backtrack`).
  */
 import { type ErrorCode, TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { formatMoment, type Moment } from '../../src/timeline/moment.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
+import type { Backtracked } from './api.ts';
 
 const REQUEST_TIMEOUT_MS = 15_000;
 
@@ -15,25 +17,25 @@ export interface ToldMoment extends ReadPoint {
   readonly requiredScls: readonly Lsn[];
 }
 
-export async function askHolder(
-  url: string,
-  name: string,
-  moment: Moment | null,
-  authToken: string | null,
-): Promise<ToldMoment> {
-  const at = moment === null ? '' : `?at=${encodeURIComponent(formatMoment(moment))}`;
-  const path = `${url}/-/volumes/${encodeURIComponent(name)}/moment${at}`;
-  return (await exchange(path, null, authToken)) as ToldMoment;
+/** The compute node that is reached at `url`. Both reject with what it says, UNAVAILABLE when it says nothing. */
+export interface HolderAccess {
+  resolve(url: string, name: string, moment: Moment | null): Promise<ToldMoment>;
+  backtrack(url: string, name: string, to: Moment): Promise<Backtracked>;
 }
 
-/** Has the compute node that holds a volume do something with it. */
-export function tellHolder(
-  url: string,
-  path: string,
-  body: object,
-  authToken: string | null,
-): Promise<unknown> {
-  return exchange(url + path, body, authToken);
+/** `authToken`: shown to the other compute nodes. */
+export function httpHolderAccess(authToken: string | null): HolderAccess {
+  const pathOf = (url: string, name: string): string => `${url}/-/volumes/${encodeURIComponent(name)}`;
+  return {
+    async resolve(url, name, moment) {
+      const at = moment === null ? '' : `?at=${encodeURIComponent(formatMoment(moment))}`;
+      return (await exchange(`${pathOf(url, name)}/moment${at}`, null, authToken)) as ToldMoment;
+    },
+    async backtrack(url, name, to) {
+      const path = `${pathOf(url, name)}/backtrack`;
+      return (await exchange(path, { to: formatMoment(to) }, authToken)) as Backtracked;
+    },
+  };
 }
 
 async function exchange(path: string, body: object | null, authToken: string | null): Promise<unknown> {

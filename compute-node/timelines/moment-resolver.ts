@@ -29,7 +29,7 @@ import { type Commit, type CommitBounds, findCommit } from '../driver/find-commi
 import type { OpenedVolume } from '../volume-registry.ts';
 import type { ResolvedMoment } from './api.ts';
 import type { TimelineContext } from './context.ts';
-import { askHolder, type ToldMoment } from './holder-access.ts';
+import type { ToldMoment } from './holder-access.ts';
 
 /** A moment with what its volume's registers said when it was resolved. */
 export interface ResolvedPoint extends ResolvedMoment {
@@ -151,14 +151,14 @@ export class MomentResolver {
   }
 
   async #fromRegisters(name: string, moment: Moment | null): Promise<ResolvedPoint> {
-    const { clock, holder, lookup, volume } = this.#context;
+    const { clock, holder, holders, lookup, volume } = this.#context;
     const named = await lookup(name);
     const known = await this.#knownOfRegisters(named, clock.now().wallMicros);
     const plan = planMoment(known.history, moment);
     if (plan.kind !== 'unknown') return this.#settle(known, plan);
     const holding = await holder(named);
     if (holding === null) return this.#fromWriter(await volume(name), moment);
-    return this.#asTold(named, await askHolder(holding.url, name, moment, this.#context.authToken));
+    return this.#asTold(named, await holders.resolve(holding.url, name, moment));
   }
 
   /** The holder may have moved on since the registers were looked at. */

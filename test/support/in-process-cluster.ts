@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { openDirectory, type VolumeDirectory } from '../../compute-node/driver/directory.ts';
 import { type CloneSource, cloneVolume } from '../../compute-node/timelines/clone.ts';
 import type { TimelineContext } from '../../compute-node/timelines/context.ts';
+import { httpHolderAccess } from '../../compute-node/timelines/holder-access.ts';
 import { Drops } from '../../compute-node/timelines/drops.ts';
 import { MomentResolver } from '../../compute-node/timelines/moment-resolver.ts';
 import { nodeClock } from '../../src/adapters/clock.ts';
@@ -118,7 +119,7 @@ export class InProcessCluster {
       computeId: 'c1',
       directory,
       clients: mortal.clients,
-      authToken: null,
+      holders: httpHolderAccess(null),
       lookup: async (name) => (await directory.lookup(name)) ?? unused(),
       openHere: (name) => {
         const opened = node.opened().find((volume) => volume.name === name);

@@ -7,6 +7,7 @@ import { takeOverVolume } from '../../../compute-node/driver/take-over.ts';
 import { surveyVolume } from '../../../compute-node/driver/take-over-survey.ts';
 import type { Engine } from '../../../compute-node/engine/api.ts';
 import type { OpenedMoment } from '../../../compute-node/timelines/api.ts';
+import { httpHolderAccess } from '../../../compute-node/timelines/holder-access.ts';
 import { TimelinesOnNode } from '../../../compute-node/timelines/timelines.ts';
 import { type OpenedVolume, VolumeRegistry } from '../../../compute-node/volume-registry.ts';
 import type { AdministeredVolume, OpenVolume } from '../../../compute-node/volume/open-volume.ts';
@@ -99,7 +100,7 @@ class TestNode {
       computeId,
       directory,
       clients,
-      authToken: null,
+      holders: httpHolderAccess(null),
       links: this.#links,
       lookup: async (name) => (await directory.lookup(name))!,
       openHere: (name) => {
