@@ -150,10 +150,10 @@ export class TakeOverLife {
     this.#sim.start(node);
   }
 
-  #takeOver(): void {
+  /** The writer before may be dead, or not know that it is deposed. */
+  #takeOver({ livesOn = this.#sim.random.chance(0.5) } = {}): void {
     const { random } = this.#sim;
-    // The writer before may be dead, or not know that it is deposed.
-    if (random.chance(0.5)) this.#writers[0]?.stop();
+    if (!livesOn) this.#writers[0]?.stop();
     // It may also go on writing while others take over.
     for (let writes = random.chance(0.5) ? 6 : 0; writes > 0; writes -= 1)
       this.#sim.later(random.int(80), () => this.#write());

@@ -134,8 +134,7 @@ export const REGISTERS_AND_LEASES: readonly Mutant[] = [
     name: 'lease-delays-fence',
     rule: 'Leases never delay fencing: a cut-off writer that still heartbeats is deposed all the same.',
     section: '4',
-    arena: 'cluster',
-    hint: ZOMBIES,
+    arena: 'take-over',
     edits: [
       {
         file: NODE_TAKE_OVER,

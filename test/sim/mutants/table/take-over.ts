@@ -439,20 +439,6 @@ export const TAKE_OVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'foreign-vdl-believed',
-    rule: 'A peer’s VDL is believed only if its runs are known here.',
-    section: '6',
-    arena: 'cluster',
-    hint: RESTARTS,
-    edits: [
-      {
-        file: GOSSIP,
-        find: 'if (knowsRunsOf(segment, reply)) segment.learnVdl(reply.vdl, reply.tail);',
-        replace: 'segment.learnVdl(reply.vdl, reply.tail);',
-      },
-    ],
-  },
-  {
     name: 'watermarks-not-clamped',
     rule: 'Installing a manifest clamps watermarks to what is admitted, or a quarantine of cut records never ends.',
     section: '5',
