@@ -5,9 +5,19 @@ import type { Suite } from './suite.ts';
 const LOADERS: Readonly<Record<string, () => Promise<Suite>>> = {
   micro: async () => (await import('./suites/micro.ts')).micro,
   quorum: async () => (await import('./suites/quorum.ts')).quorum,
+  wire: async () => (await import('./suites/wire.ts')).wire,
+  faults: async () => (await import('./suites/faults.ts')).faults,
+  latency: async () => (await import('./suites/latency.ts')).latency,
   select: async () => (await import('./suites/select.ts')).select,
-  sysbench: async () => (await import('./suites/sysbench.ts')).sysbench,
   scan: async () => (await import('./suites/scan.ts')).scan,
+  sysbench: async () => (await import('./suites/sysbench.ts')).sysbench,
+  ycsb: async () => (await import('./suites/ycsb.ts')).ycsb,
+  tpcb: async () => (await import('./suites/tpcb.ts')).tpcb,
+  hotrow: async () => (await import('./suites/connections.ts')).hotrow,
+  connections: async () => (await import('./suites/connections.ts')).connections,
+  load: async () => (await import('./suites/load.ts')).load,
+  recovery: async () => (await import('./suites/recovery.ts')).recovery,
+  memory: async () => (await import('./suites/memory.ts')).memory,
 };
 
 export const SUITE_NAMES: readonly string[] = Object.keys(LOADERS);

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 export interface BenchChild<Ready> {
   readonly ready: Ready;
   readonly pid: number;
+  tell(message: object): void;
   stop(): Promise<void>;
 }
 
@@ -24,6 +25,7 @@ export async function startChild<Ready>(module: string, args: readonly string[])
   return {
     ready,
     pid: child.pid!,
+    tell: (message) => void child.send(message),
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const gone = once(child, 'exit');
