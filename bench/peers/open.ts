@@ -2,15 +2,17 @@
 import type { Contender } from '../contest.ts';
 import type { SuiteContext } from '../suite.ts';
 import type { SqlWay } from '../ways/way.ts';
+import { etcdContender } from './etcd.ts';
 import { postgresWay } from './postgres.ts';
 
-export interface Peers {
-  readonly sql: readonly SqlWay[];
-  readonly others: readonly Contender[];
+/** Those that speak SQL. */
+export async function openSqlPeers(context: SuiteContext): Promise<readonly SqlWay[]> {
+  const postgres = context.peers === 'none' ? null : await postgresWay(context);
+  return postgres === null ? [] : [postgres];
 }
 
-export async function openPeers(context: SuiteContext): Promise<Peers> {
-  if (context.peers === 'none') return { sql: [], others: [] };
-  const postgres = await postgresWay(context);
-  return { sql: postgres === null ? [] : [postgres], others: [] };
+/** Those that only put. */
+export async function openPutPeers(context: SuiteContext): Promise<readonly Contender[]> {
+  const etcd = context.peers === 'none' ? null : await etcdContender(context);
+  return etcd === null ? [] : [etcd];
 }

@@ -5,14 +5,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PostgresConnection } from '../drivers/postgres.ts';
 import type { SuiteContext } from '../suite.ts';
 import type { Arg, Mode, SqlClient, SqlStatement, SqlWay } from '../ways/way.ts';
-import { findUser, install, type User } from './system.ts';
+import { findUser, freePort, install, type User } from './system.ts';
 
 const STANDBYS = 5;
 const SYNCED_STANDBYS = 3;
@@ -159,15 +158,6 @@ async function serve(
 
 async function call(folder: string, user: User | null, name: string, args: readonly string[]): Promise<void> {
   await run(join(folder, name), [...args], { cwd: tmpdir(), ...user });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 class PostgresClient implements SqlClient {

@@ -1,6 +1,9 @@
 /** What peers need of the system: packages of Debian's, and users to run as. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { delimiter, join } from 'node:path';
 import { TidemarkError } from '../../src/base/errors.ts';
 
 export interface User {
@@ -30,4 +33,19 @@ export async function install(packages: readonly string[], say: (text: string) =
   throw new TidemarkError('UNAVAILABLE', `${packages.join(', ')} could not be installed: ${said.trim()}`, {
     nextStep: 'Install it by hand, or use --peers present.',
   });
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** On the PATH; null: nowhere. */
+export function findProgram(name: string): string | null {
+  const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder !== '');
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path)) ?? null;
 }

@@ -1,7 +1,7 @@
 /** Filling an empty table: rows of 100 bytes in batches of a thousand, one after another, by every way in that one would use for it. */
 import { figure } from '../report.ts';
 import type { Suite } from '../suite.ts';
-import { openPeers } from '../peers/open.ts';
+import { openSqlPeers } from '../peers/open.ts';
 import { openWays } from '../ways/open.ts';
 import { PAYLOAD_CHARS, payload } from '../workloads/rows.ts';
 
@@ -18,7 +18,7 @@ export const load: Suite = {
     const rows = context.isQuick ? QUICK_ROWS : FULL_ROWS;
     const ways = [
       ...(await openWays(context, ['in process', 'WebSocket'])),
-      ...(await openPeers(context)).sql,
+      ...(await openSqlPeers(context)),
     ];
     const results: { readonly way: string; readonly rows: number; readonly seconds: number }[] = [];
     for (const way of ways) {

@@ -4,7 +4,7 @@
  */
 import { type Contender, contest, findStanding, standingsCharts, standingsTable } from '../contest.ts';
 import { floorContender } from '../floor/floor.ts';
-import { openPeers } from '../peers/open.ts';
+import { openPutPeers, openSqlPeers } from '../peers/open.ts';
 import type { Suite } from '../suite.ts';
 import { ratio } from '../target.ts';
 import { contenderOf } from '../ways/crew.ts';
@@ -22,9 +22,9 @@ export const quorum: Suite = {
   run: async (context) => {
     const floor = await floorContender(context);
     const ways = await openWays(context);
-    const peers = await openPeers(context);
-    const contenders: Contender[] = [floor, ...peers.others];
-    for (const way of [...ways, ...peers.sql]) {
+    const sqlPeers = await openSqlPeers(context);
+    const contenders: Contender[] = [floor];
+    for (const way of [...ways, ...sqlPeers]) {
       await prepare(way);
       contenders.push(
         contenderOf(way, (client) => async () => {
@@ -32,6 +32,7 @@ export const quorum: Suite = {
         }),
       );
     }
+    contenders.push(...(await openPutPeers(context)));
     const standings = await contest({
       contenders,
       clients: context.load.clients ?? [1, 8, 32, 64, 256],

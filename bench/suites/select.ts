@@ -1,7 +1,7 @@
 /** Point selects by primary key of a table that is in the page cache, beside PostgreSQL, and beside what `@libsql/client` reaches against an empty server. */
 import { startChild } from '../children/child.ts';
 import { type Contender, contest, findStanding, standingsCharts, standingsTable } from '../contest.ts';
-import { openPeers } from '../peers/open.ts';
+import { openSqlPeers } from '../peers/open.ts';
 import type { Suite, SuiteContext } from '../suite.ts';
 import { ratio } from '../target.ts';
 import { contenderOf } from '../ways/crew.ts';
@@ -28,7 +28,7 @@ export const select: Suite = {
   name: 'select',
   about: 'point selects of cached rows',
   run: async (context) => {
-    const ways = [...(await openWays(context)), ...(await openPeers(context)).sql];
+    const ways = [...(await openWays(context)), ...(await openSqlPeers(context))];
     for (const way of ways) await prepareWorkload(workload, way);
     const standings = await contest({
       contenders: [...ways.map((way) => workloadContender(workload, way)), await emptyServer(context)],

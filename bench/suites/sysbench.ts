@@ -7,7 +7,7 @@ import {
   standingsCharts,
   standingsTable,
 } from '../contest.ts';
-import { openPeers } from '../peers/open.ts';
+import { openSqlPeers } from '../peers/open.ts';
 import type { Suite } from '../suite.ts';
 import { ratio } from '../target.ts';
 import { openWays } from '../ways/open.ts';
@@ -26,7 +26,7 @@ export const sysbench: Suite = {
     const rows = context.isQuick ? QUICK_ROWS : FULL_ROWS;
     const ways = [
       ...(await openWays(context, ['in process', 'WebSocket'])),
-      ...(await openPeers(context)).sql,
+      ...(await openSqlPeers(context)),
     ];
     for (const way of ways) {
       context.say(`filling ${way.name}…`);

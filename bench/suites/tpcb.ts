@@ -1,7 +1,7 @@
 /** TPC-B's transaction as one batch, beside PostgreSQL. The balances must agree at the end. */
 import { TidemarkError } from '../../src/base/errors.ts';
 import { contest, standingsCharts, standingsTable } from '../contest.ts';
-import { openPeers } from '../peers/open.ts';
+import { openSqlPeers } from '../peers/open.ts';
 import type { Suite } from '../suite.ts';
 import { openWays } from '../ways/open.ts';
 import type { SqlWay } from '../ways/way.ts';
@@ -15,7 +15,7 @@ export const tpcb: Suite = {
     const bank = context.isQuick ? workload(4, 1_000) : workload(10, 10_000);
     const ways = [
       ...(await openWays(context, ['in process', 'WebSocket'])),
-      ...(await openPeers(context)).sql,
+      ...(await openSqlPeers(context)),
     ];
     for (const way of ways) {
       context.say(`filling ${way.name}…`);
