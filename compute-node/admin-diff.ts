@@ -69,8 +69,8 @@ async function tellChangeset(node: ComputeNode, wish: DiffWish, response: Server
   response.writeHead(200, {
     'content-type': CHANGESET_TYPE,
     'content-length': bytes.length,
-    'tidemark-rows': rows - writer.leftOut.length,
-    'tidemark-left-out': writer.leftOut.length,
+    'tidemark-rows': rows - writer.leftOut,
+    'tidemark-left-out': writer.leftOut,
     'tidemark-schema-changes': schemaChanges,
   });
   response.end(bytes);

@@ -79,7 +79,7 @@ async function save(
     return;
   }
   context.stdout.write(`${rows} changed rows into ${file} (${formatBytes(bytes.length)})\n`);
-  if (leftOut > 0) context.stdout.write(`${leftOut} rows left out: part of their primary key is NULL\n`);
+  if (leftOut > 0) context.stdout.write(`${leftOut} rows left out: no changeset can tell them apart\n`);
   if (schemaChanges > 0)
     context.stdout.write(`${schemaChanges} changes of the schema are not in it: see tidemark diff\n`);
 }

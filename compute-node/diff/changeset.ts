@@ -23,6 +23,12 @@ const ROWID = '_rowid_';
 
 /** Held in memory, twice: here and in SQLite. */
 export const MAX_CHANGESET_BYTES = 64 * MIB;
+const CHUNK_BYTES = MIB / 4;
+
+export interface LeftOut {
+  readonly table: string;
+  readonly because: string;
+}
 
 /** Columns as a changeset of the table lists them. */
 export function changesetColumns({ columns, keyColumns }: ComparedTable): readonly string[] {
@@ -30,11 +36,15 @@ export function changesetColumns({ columns, keyColumns }: ComparedTable): readon
 }
 
 export class ChangesetWriter {
-  readonly #parts: Uint8Array[] = [];
+  /** Full ones; a value of its own would cost many times its bytes. */
+  readonly #chunks: Uint8Array[] = [];
+  #chunk = new Uint8Array(CHUNK_BYTES);
+  #chunkBytes = 0;
   #bytes = 0;
   #table: ComparedTable | null = null;
-  /** Changes that no changeset can hold: of rows whose primary key is NULL in part. */
-  readonly leftOut: { readonly table: string; readonly change: RowChange }[] = [];
+  /** Changes that no changeset can hold. */
+  leftOut = 0;
+  firstLeftOut: LeftOut | null = null;
 
   get sizeBytes(): number {
     return this.#bytes;
@@ -42,8 +52,10 @@ export class ChangesetWriter {
 
   /** Changes of one table come together. Throws TOO_LARGE. */
   add(table: ComparedTable, change: RowChange): void {
-    if (change.hasNullKey) {
-      this.leftOut.push({ table: table.name, change });
+    const because = cannotHold(table, change);
+    if (because !== null) {
+      this.leftOut += 1;
+      this.firstLeftOut ??= { table: table.name, because };
       return;
     }
     if (this.#table !== table) this.#startTable(table);
@@ -64,7 +76,7 @@ export class ChangesetWriter {
   }
 
   bytes(): Uint8Array {
-    return Buffer.concat(this.#parts);
+    return Buffer.concat([...this.#chunks, this.#chunk.subarray(0, this.#chunkBytes)]);
   }
 
   #startTable(table: ComparedTable): void {
@@ -80,14 +92,35 @@ export class ChangesetWriter {
     for (const bytes of valueParts(value)) this.#put(bytes);
   }
 
+  #nextChunk(): void {
+    this.#chunks.push(this.#chunk);
+    this.#chunk = new Uint8Array(CHUNK_BYTES);
+    this.#chunkBytes = 0;
+  }
+
   #put(bytes: Uint8Array): void {
-    this.#parts.push(bytes);
     this.#bytes += bytes.length;
-    if (this.#bytes <= MAX_CHANGESET_BYTES) return;
+    if (this.#bytes <= MAX_CHANGESET_BYTES) {
+      for (let at = 0; at < bytes.length; ) {
+        if (this.#chunkBytes === CHUNK_BYTES) this.#nextChunk();
+        const piece = bytes.subarray(at, at + CHUNK_BYTES - this.#chunkBytes);
+        this.#chunk.set(piece, this.#chunkBytes);
+        this.#chunkBytes += piece.length;
+        at += piece.length;
+      }
+      return;
+    }
     throw new TidemarkError('TOO_LARGE', `the changes take more than ${MAX_CHANGESET_BYTES / MIB} MiB`, {
       nextStep: 'Take one table at a time, or moments that are closer to each other.',
     });
   }
+}
+
+function cannotHold({ keyColumns, columns }: ComparedTable, { hasNullKey }: RowChange): string | null {
+  if (hasNullKey) return 'whose primary key is NULL: it cannot be told apart';
+  // SQLite would take the column for the rowid, and then pass over all of the table.
+  const hidesRowid = keyColumns.length === 0 && columns.some((name) => name.toLowerCase() === ROWID);
+  return hidesRowid ? `that has no primary key, and a column named ${ROWID}: no changeset can name it` : null;
 }
 
 function valueParts(value: SqlValue | undefined): readonly Uint8Array[] {

@@ -152,6 +152,17 @@ function areAlike(before: TableShape, after: TableShape): boolean {
   return form(before) === form(after);
 }
 
+/** `DEFAULT active` means the text, as SQLite reads it. */
+const BARE_WORD = /^[\p{L}_][\p{L}\p{N}_$]*$/u;
+const CONSTANT_WORDS: ReadonlySet<string> = new Set([
+  'TRUE',
+  'FALSE',
+  'NULL',
+  'CURRENT_DATE',
+  'CURRENT_TIME',
+  'CURRENT_TIMESTAMP',
+]);
+
 async function defaultsOf(
   side: DiffSide,
   before: TableShape,
@@ -161,7 +172,12 @@ async function defaultsOf(
   const added = after.columns.filter(({ name, defaultSql }) => !known.has(name) && defaultSql !== null);
   const defaults = new Map<string, SqlValue>();
   for (const { name, defaultSql, declaredType } of added) {
-    const [row] = await queryOne(side, `SELECT ${stored(`(${defaultSql})`, declaredType)}`);
+    if (defaultSql === null) continue;
+    const bare = BARE_WORD.exec(defaultSql)?.[0];
+    const isText = bare !== undefined && !CONSTANT_WORDS.has(bare.toUpperCase());
+    // An expression may end in a comment.
+    const value = isText ? '?1' : `(${defaultSql}\n)`;
+    const [row] = await queryOne(side, `SELECT ${stored(value, declaredType)}`, isText ? [bare] : []);
     defaults.set(name, row?.[0] ?? null);
   }
   return defaults;

@@ -4,7 +4,7 @@
  *
  * Invariants
  * 1. All of it is applied, or nothing is: a merge that is not applied rolls its transaction back.
- * 2. Nothing is applied that the schema there does not fit: a table that has other columns by now, or a virtual table's own tables that both changed.
+ * 2. Nothing is applied that the schema there does not fit (merge-fit.ts), nor to a virtual table's own tables that both changed.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
@@ -20,6 +20,7 @@ import { ChangesetWriter, changesetColumns } from './changeset.ts';
 import type { Differences } from './differences.ts';
 import { runQueries } from './engine-side.ts';
 import { Lineage } from './lineage.ts';
+import { refuseMisfits } from './merge-fit.ts';
 import { type ComparedTable, type RowChange, textOfRow } from './rows.ts';
 import { type Schema, type SchemaChange, readSchema } from './schema.ts';
 import type { DiffSide, Row } from './side.ts';
@@ -135,12 +136,14 @@ async function changesBetween(
     if (policy === 'theirs' && change.kind === 'update')
       updated.set(rowName(table.name, change.key), { table, change });
   }
-  const [leftOut] = writer.leftOut;
-  if (leftOut !== undefined) {
+  const { firstLeftOut } = writer;
+  if (firstLeftOut !== null) {
     throw new TidemarkError(
       'UNSUPPORTED',
-      `a row of table '${leftOut.table}' changed whose primary key is NULL: it cannot be told apart`,
-      { nextStep: 'Give such rows a key, or bring them over by hand.' },
+      `a row of table '${firstLeftOut.table}' changed ${firstLeftOut.because}`,
+      {
+        nextStep: 'Give such rows a key, or bring them over by hand.',
+      },
     );
   }
   return { writer, schema, tables, updated };
@@ -189,7 +192,9 @@ async function apply(
     const schema = await readSchema(side);
     const wanted = neededSchema(changes.schema, schema, into);
     for (const { object } of wanted) await connection.runScript(object.sql, STRONG);
-    refuseMisfits(changes, wanted.length === 0 ? schema : await readSchema(side), into);
+    const { tables: there } = wanted.length === 0 ? schema : await readSchema(side);
+    const made = new Set(wanted.flatMap(({ object: { type, name } }) => (type === 'table' ? [name] : [])));
+    refuseMisfits(changes.tables.keys(), there, made, into);
     const { conflicts, conflictCount, unsettled } = await applyChanges(connection, changes, policy);
     const isApplied = !dryRun && unsettled === 0;
     isOver = true;
@@ -235,21 +240,6 @@ function neededSchema(
       nextStep: `Change the schema of '${into}' the same way first, and merge then.`,
     });
   });
-}
-
-/** A changeset goes by places, not by names. */
-function refuseMisfits({ tables }: Changes, schema: Schema, into: string): void {
-  for (const table of tables.keys()) {
-    const columns = schema.tables.get(table.name)?.columns.map(({ name }) => name);
-    if (columns !== undefined && table.columns.every((name, index) => name === columns[index])) continue;
-    throw new TidemarkError(
-      'MERGE_CONFLICT',
-      columns === undefined
-        ? `table '${table.name}' changed, and is not in '${into}' any more`
-        : `table '${table.name}' has other columns in '${into}'`,
-      { nextStep: 'Bring both to the same schema first, and merge then.' },
-    );
-  }
 }
 
 async function applyChanges(
