@@ -15,9 +15,6 @@ export interface Contender {
 export interface Crew {
   /** One for each client: does one operation. */
   readonly operations: readonly (() => Promise<void>)[];
-  /** When counting begins, and when it ends. */
-  readonly onMeasuring?: () => void;
-  readonly onMeasured?: (operations: number) => void;
   close(): Promise<void> | void;
 }
 
@@ -71,15 +68,7 @@ export async function measure(
 ): Promise<LoadResult> {
   const crew = await contender.crew(clients);
   try {
-    const { operations, onMeasuring } = crew;
-    const result = await runLoad({
-      operations,
-      warmUpMs,
-      durationMs,
-      ...(onMeasuring === undefined ? {} : { onMeasuring }),
-    });
-    crew.onMeasured?.(result.operations);
-    return result;
+    return await runLoad({ operations: crew.operations, warmUpMs, durationMs });
   } finally {
     await crew.close();
   }

@@ -7,10 +7,10 @@ import type { Chart, ChartSeries } from '../suite.ts';
 import { escapeHtml } from './escape.ts';
 import { makeScale, type Scale, tickText } from './scale.ts';
 
-const WIDTH = 560;
+const WIDTH = 620;
 const HEIGHT = 320;
 const LEFT = 58;
-const RIGHT = 128;
+const RIGHT = 184;
 const TOP = 14;
 const BOTTOM = 44;
 const PLOT_WIDTH = WIDTH - LEFT - RIGHT;
@@ -111,8 +111,11 @@ export function spread(wanted: readonly number[]): number[] {
   for (let i = 1; i < order.length; i++) {
     order[i]!.at = Math.max(order[i]!.at, order[i - 1]!.at + LABEL_PITCH);
   }
-  const over = (order.at(-1)?.at ?? 0) - (TOP + PLOT_HEIGHT);
-  if (over > 0) for (const label of order) label.at -= Math.min(over, Math.max(0, label.at - TOP));
+  let lowest = TOP + PLOT_HEIGHT;
+  for (const label of order.toReversed()) {
+    label.at = Math.min(label.at, lowest);
+    lowest = label.at - LABEL_PITCH;
+  }
   const placed = new Array<number>(wanted.length);
   for (const { at, index } of order) placed[index] = at;
   return placed;

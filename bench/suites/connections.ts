@@ -9,6 +9,9 @@ import { prepareWorkload, type Workload, workloadContender } from '../workloads/
 const MOST = 5_000;
 const HOT = 500;
 const ROWS = 10_000;
+/** So many take their time: each must have had its turn before counting begins. */
+const LEAST_WARM_UP_MS = 2_000;
+const LEAST_DURATION_MS = 3_000;
 
 export const connections: Suite = {
   name: 'connections',
@@ -72,7 +75,12 @@ async function overClients(
   return contest({
     contenders: [workloadContender(workload, way!)],
     clients: context.load.clients ?? clients,
-    load: { ...context.load, rounds: context.isQuick ? 1 : context.load.rounds },
+    load: {
+      ...context.load,
+      rounds: context.isQuick ? 1 : context.load.rounds,
+      warmUpMs: Math.max(context.load.warmUpMs, LEAST_WARM_UP_MS),
+      durationMs: Math.max(context.load.durationMs, LEAST_DURATION_MS),
+    },
     say: context.say,
   });
 }

@@ -97,7 +97,7 @@ async function countPhase(
   const crew = { operations, close: () => {} };
   await measure({ name: '', crew: async () => crew }, clients, { warmUpMs: 0, durationMs: warmUpMs });
   const before = { ...(await counters(own, target)), replied: replied() };
-  const { operations: commits } = await measure({ name: '', crew: async () => crew }, clients, {
+  const { allOperations: commits } = await measure({ name: '', crew: async () => crew }, clients, {
     warmUpMs: 0,
     durationMs,
   });

@@ -28,6 +28,7 @@ interface BenchFlags {
   readonly peers: string;
 }
 
+const MIN_SECONDS = 0.05;
 const QUICK: Defaults = { durationMs: 1_000, warmUpMs: 300, rounds: 3 };
 const FULL: Defaults = { durationMs: 5_000, warmUpMs: 1_000, rounds: 3 };
 type Defaults = Pick<LoadSettings, 'durationMs' | 'warmUpMs' | 'rounds'>;
@@ -164,7 +165,8 @@ function loadSettings(flags: BenchFlags): LoadSettings {
   const defaults = flags.quick === true ? QUICK : FULL;
   return {
     clients: flags.clients === undefined ? null : clientList(flags.clients),
-    durationMs: flags.seconds === undefined ? defaults.durationMs : seconds(flags.seconds, '--seconds'),
+    durationMs:
+      flags.seconds === undefined ? defaults.durationMs : seconds(flags.seconds, '--seconds', MIN_SECONDS),
     warmUpMs: flags.warmUp === undefined ? defaults.warmUpMs : seconds(flags.warmUp, '--warm-up'),
     rounds: flags.rounds === undefined ? defaults.rounds : number(flags.rounds, '--rounds'),
   };
@@ -174,10 +176,13 @@ function clientList(text: string): readonly number[] {
   return text.split(',').map((part) => number(part.trim(), '--clients'));
 }
 
-function seconds(text: string, flag: string): number {
+function seconds(text: string, flag: string, least = 0): number {
   const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value) || value < 0) {
-    throw new TidemarkError('BAD_REQUEST', `${flag}: "${text}" is not a number of seconds`);
+  if (text.trim() === '' || !Number.isFinite(value) || value < least) {
+    throw new TidemarkError(
+      'BAD_REQUEST',
+      `${flag}: "${text}" is not a number of seconds${least > 0 ? `, at least ${least}` : ''}`,
+    );
   }
   return value * 1_000;
 }
