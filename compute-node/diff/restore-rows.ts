@@ -4,14 +4,16 @@
  * that what follows from rows follows from these.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { splitMoment } from '../../src/timeline/moment.ts';
 import { type EngineConnection, SqlFailure } from '../engine/api.ts';
 import type { Differences } from './differences.ts';
 import { runQueries } from './engine-side.ts';
 import { isSameValue, textOfRow } from './rows.ts';
+import { type RestoreSelect, parseSelect, selectOf } from './restore-select.ts';
 import { type TableShape, readSchema } from './schema.ts';
-import { type DiffSide, type Query, type Row, quoted } from './side.ts';
+import { type DiffSide, type Query, type Row, queryOne, quoted } from './side.ts';
 
 export interface RestoreRequest {
   /** NAME@WHEN. */
@@ -39,6 +41,7 @@ export interface RestoreOutcome {
 }
 
 const MAX_ROWS = 100_000;
+const MAX_BYTES = 128 * MIB;
 const MAX_TOLD = 1_000;
 const ROWS_PER_BATCH = 200;
 const STRONG = { consistency: 'strong' } as const;
@@ -71,44 +74,6 @@ export async function restoreRows(
   } finally {
     await close();
   }
-}
-
-interface Select {
-  readonly table: string;
-  /** As columns are to be named. */
-  readonly alias: string;
-  /** Behind the table's name: alias, joins, conditions, order, limit. */
-  readonly rest: string;
-}
-
-const IDENTIFIER = ['"(?:[^"]|"")+"', '\\[[^\\]]+\\]', '`(?:[^`]|``)+`', '[\\p{L}_][\\p{L}\\p{N}_$]*'].join(
-  '|',
-);
-const SELECT = new RegExp(
-  `^\\s*select\\s+\\*\\s+from\\s+(${IDENTIFIER})(?:\\s+(?:as\\s+)?(${IDENTIFIER}))?(.*)$`,
-  'isu',
-);
-/** Words that follow a table's name without being its alias. */
-const NO_ALIAS =
-  /^(?:where|join|inner|left|right|full|cross|natural|order|limit|group|having|window|union|except|intersect|indexed|not)$/i;
-
-function parseSelect(sql: string): Select {
-  const match = SELECT.exec(sql.replace(/;\s*$/, ''));
-  const [, table, word, rest = ''] = match ?? [];
-  if (table === undefined) {
-    throw new TidemarkError('BAD_REQUEST', 'rows are named by SELECT * FROM a table, with any conditions', {
-      nextStep: 'Write it like: SELECT * FROM orders WHERE customer = 7',
-    });
-  }
-  const isAlias = word !== undefined && !NO_ALIAS.test(word);
-  const alias = isAlias ? word : table;
-  return { table: unquoted(table), alias, rest: word === undefined ? rest : ` ${word}${rest}` };
-}
-
-function unquoted(name: string): string {
-  const first = name[0] ?? '';
-  if (first === '"' || first === '`') return name.slice(1, -1).replaceAll(first + first, first);
-  return first === '[' ? name.slice(1, -1) : name;
 }
 
 async function tableOf(side: DiffSide, name: string, where: string): Promise<TableShape> {
@@ -156,19 +121,40 @@ function planOf(past: TableShape, present: TableShape): Plan {
   return { table: present, columns, keyColumns, values: hasKey ? columns : [...keyColumns, ...columns] };
 }
 
-async function selectRows(side: DiffSide, { values, table }: Plan, select: Select): Promise<readonly Row[]> {
-  const list = values.map((name) => `${select.alias}.${quoted(name)}`).join(', ');
-  const sql = `SELECT ${list} FROM ${quoted(table.name)}${select.rest}`;
+async function selectRows(
+  side: DiffSide,
+  { values, table, keyColumns }: Plan,
+  select: RestoreSelect,
+): Promise<readonly Row[]> {
+  const sql = selectOf(select, table.name, values);
+  const bytes = values.map((name) => `coalesce(octet_length(${quoted(name)}), 0)`).join(' + ');
+  const isKeyless = keyColumns.map((name) => `${quoted(name)} IS NULL`).join(' OR ');
   try {
-    const [rows = []] = await side.query([{ sql: `SELECT * FROM (${sql}) LIMIT ${MAX_ROWS + 1}`, args: [] }]);
-    if (rows.length <= MAX_ROWS) return rows;
+    // Asked before they are fetched: they are all held in memory.
+    const [size] = await queryOne(
+      side,
+      `SELECT count(*), total(${bytes}), total(${isKeyless}) FROM (${sql})`,
+    );
+    const [count, totalBytes, keyless] = (size ?? []).map(Number);
+    if ((keyless ?? 0) > 0) {
+      throw new TidemarkError(
+        'UNSUPPORTED',
+        `${keyless} of the rows have NULL in their key: they cannot be told apart`,
+        {
+          nextStep: 'Leave them out of the SELECT, and insert them by hand.',
+        },
+      );
+    }
+    if ((count ?? 0) <= MAX_ROWS && (totalBytes ?? 0) <= MAX_BYTES) return await queryOne(side, sql);
   } catch (error) {
     if (!(error instanceof SqlFailure)) throw error;
     throw new TidemarkError('BAD_REQUEST', `the SELECT failed: ${error.message}`, { cause: error });
   }
-  throw new TidemarkError('TOO_LARGE', `more than ${MAX_ROWS} rows are to be brought back`, {
-    nextStep: 'Bring them back in parts, or go back as a whole with `tidemark backtrack`.',
-  });
+  throw new TidemarkError(
+    'TOO_LARGE',
+    `more than ${MAX_ROWS} rows, or ${MAX_BYTES / MIB} MiB of them, are to be brought back`,
+    { nextStep: 'Bring them back in parts, or go back as a whole with `tidemark backtrack`.' },
+  );
 }
 
 async function restore(
@@ -250,10 +236,11 @@ function readQuery({ table, values, keyColumns }: Plan, key: Row): Query {
   };
 }
 
+/** ABORT: whatever the schema says of conflicts, no row that is there gives way to one that comes back. */
 function insertQuery({ table, values }: Plan, row: Row): Query {
   const parameters = values.map((_, index) => `?${index + 1}`).join(', ');
   return {
-    sql: `INSERT INTO ${quoted(table.name)} (${values.map(quoted).join(', ')}) VALUES (${parameters})`,
+    sql: `INSERT OR ABORT INTO ${quoted(table.name)} (${values.map(quoted).join(', ')}) VALUES (${parameters})`,
     args: row,
   };
 }
@@ -264,5 +251,5 @@ function updateQuery({ table, columns, keyColumns, values }: Plan, row: Row, key
     .map((name, index) => `${quoted(name)} IS ?${columns.length + index + 1}`)
     .join(' AND ');
   const args = [...columns.map((name) => row[values.indexOf(name)] ?? null), ...key];
-  return { sql: `UPDATE ${quoted(table.name)} SET ${set} WHERE ${where}`, args };
+  return { sql: `UPDATE OR ABORT ${quoted(table.name)} SET ${set} WHERE ${where}`, args };
 }

@@ -8,6 +8,7 @@ import type { DiffSide, Query, Row } from '../../compute-node/diff/side.ts';
 
 const PAGE = 4_096;
 const ROW = 100;
+const DONE = 101;
 
 export class PlainDatabase {
   readonly lib: SqliteLibrary;
@@ -49,8 +50,11 @@ export class PlainDatabase {
     const prepared = new PreparedStatement(lib, lib.pointer(lib.out), 'other');
     prepared.bind({ args, namedArgs: [] });
     const rows: Row[] = [];
-    while (lib.c.sqlite3_step(prepared.pointer) === ROW) rows.push(prepared.row());
+    let code = lib.c.sqlite3_step(prepared.pointer);
+    for (; code === ROW; code = lib.c.sqlite3_step(prepared.pointer)) rows.push(prepared.row());
+    const message = lib.string(lib.c.sqlite3_errmsg(this.db));
     prepared.finalize();
+    if (code !== DONE) throw new Error(`${message}: ${sql.slice(0, 200)}`);
     return rows;
   }
 

@@ -27,7 +27,7 @@ function changed(shape: TableShape): ComparedTable {
 }
 
 /** Merges changes of `theirs` into `ours`, as far as their schemas go. */
-async function fit(theirs: string, ours: string, made: readonly string[] = []): Promise<void> {
+async function merged(theirs: string, ours: string, made: readonly string[] = []): Promise<void> {
   const tables = [...(await tablesOf(theirs)).values()].map(changed);
   refuseMisfits(tables, await tablesOf(ours), new Set(made), 'main');
 }
@@ -37,16 +37,16 @@ const unsupported = { code: 'UNSUPPORTED' };
 
 describe('a table that changed', () => {
   test('fits one with the same columns and key, and with more columns behind them', async () => {
-    await fit('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE t (a PRIMARY KEY, b, c)');
-    await fit('CREATE TABLE t (a, b)', 'CREATE TABLE t (a, b)');
+    await merged('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE t (a PRIMARY KEY, b, c)');
+    await merged('CREATE TABLE t (a, b)', 'CREATE TABLE t (a, b)');
   });
 
   test('does not fit one that is gone, or has other columns', async () => {
-    await expect(fit('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE u (a)')).rejects.toMatchObject(
+    await expect(merged('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE u (a)')).rejects.toMatchObject(
       conflict,
     );
     await expect(
-      fit('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE t (a PRIMARY KEY, c)'),
+      merged('CREATE TABLE t (a PRIMARY KEY, b)', 'CREATE TABLE t (a PRIMARY KEY, c)'),
     ).rejects.toMatchObject(conflict);
   });
 
@@ -55,15 +55,15 @@ describe('a table that changed', () => {
     keys.push('a, b, PRIMARY KEY (b, a)');
     for (const theirs of keys)
       for (const ours of keys) {
-        const fitting = fit(`CREATE TABLE t (${theirs})`, `CREATE TABLE t (${ours})`);
+        const fitting = merged(`CREATE TABLE t (${theirs})`, `CREATE TABLE t (${ours})`);
         if (theirs === ours) await fitting;
         else await expect(fitting, `${theirs} into ${ours}`).rejects.toMatchObject(conflict);
       }
   });
 
   test('does not fit one whose column hides the rowid that it would go by', async () => {
-    await expect(fit('CREATE TABLE t (a)', 'CREATE TABLE t (a, _RowId_)')).rejects.toMatchObject(conflict);
-    await fit('CREATE TABLE t (a PRIMARY KEY)', 'CREATE TABLE t (a PRIMARY KEY, _rowid_)');
+    await expect(merged('CREATE TABLE t (a)', 'CREATE TABLE t (a, _RowId_)')).rejects.toMatchObject(conflict);
+    await merged('CREATE TABLE t (a PRIMARY KEY)', 'CREATE TABLE t (a PRIMARY KEY, _rowid_)');
   });
 
   test('is not merged where SQLite would replace or ignore rows by itself, but into a table made just now', async () => {
@@ -72,11 +72,11 @@ describe('a table that changed', () => {
       'CREATE TABLE t (a PRIMARY KEY, b UNIQUE /* or not */ ON\n conflict Ignore)',
       'CREATE TABLE t (a, b NOT NULL ON CONFLICT ROLLBACK)',
     ]) {
-      await expect(fit(table, table), table).rejects.toMatchObject(unsupported);
-      await fit(table, table, ['t']);
+      await expect(merged(table, table), table).rejects.toMatchObject(unsupported);
+      await merged(table, table, ['t']);
     }
     const harmless =
       'CREATE TABLE t (a PRIMARY KEY ON CONFLICT ABORT, b DEFAULT \'ON CONFLICT REPLACE\', "on" conflict)';
-    await fit(harmless, harmless);
+    await merged(harmless, harmless);
   });
 });
