@@ -1,5 +1,4 @@
 /** The work per redo record and per acknowledgement, on one core, by tinybench: what a change of the code is felt in first. */
-import { Bench } from 'tinybench';
 import { logTasks } from '../micro/log-tasks.ts';
 import { quorumTasks } from '../micro/quorum-tasks.ts';
 import type { MicroResult, MicroTask } from '../micro/task.ts';
@@ -44,6 +43,8 @@ export const micro: Suite = {
 };
 
 async function measureTask(task: MicroTask, timeMs: number): Promise<MicroResult> {
+  // Not there where the package was installed without what is for development: then this suite fails, and the others run.
+  const { Bench } = await import('tinybench');
   const bench = new Bench({ time: timeMs, warmupTime: timeMs / 3 });
   bench.add(task.name, () => {
     task.run();
