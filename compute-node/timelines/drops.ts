@@ -9,7 +9,8 @@
  * Invariants
  * 1. A volume's pin in its parent goes only once its own retention register says dropped with no pin: nothing reads the parent through it any more.
  * 2. The record goes last, when every storage node of the cluster has answered that it keeps nothing of the volume.
- * 3. A volume without a name that is not dropped yet may be one that is being made: it is left alone for ORPHAN_AGE_MS.
+ * 3. A volume without a name that is not dropped yet may be one that is being made: it is left alone for ORPHAN_AGE_MS. Then the register of its
+ *    name is asked once more: a list alone takes nobody's name away.
  */
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { Timer } from '../../src/env/env.ts';
@@ -127,7 +128,7 @@ export class Drops {
           const isHeld = [...holdings.values()].some((kept) => kept?.has(record.volume) === true);
           if (isHeld) await this.#tell(record, over);
           await this.#endIfGone(record, holdings);
-        } else if (nowMs - sinceMs >= this.#orphanAgeMs || (await this.#isDropped(record))) {
+        } else if (await this.#isLeft(record, nowMs - sinceMs)) {
           await this.clearAway(record);
         }
       } catch (error) {
@@ -151,6 +152,15 @@ export class Drops {
     const holder = await this.#context.holder(named);
     if (holder !== null && holder.computeId !== this.#context.computeId)
       throw inUse(name, `compute node ${holder.computeId} at ${holder.url} holds it`);
+  }
+
+  /**
+   * Nobody is at work on it any more. The list of names came from as few as three storage nodes, of which one may have lost what it had accepted: a volume
+   * that is not dropped is given up only when its name's own register, read with a quorum, leads elsewhere.
+   */
+  async #isLeft(record: NamedVolume, namelessMs: number): Promise<boolean> {
+    if (await this.#isDropped(record)) return true;
+    return namelessMs >= this.#orphanAgeMs && !(await this.#isNamed(record));
   }
 
   async #isDropped(named: NamedVolume): Promise<boolean> {

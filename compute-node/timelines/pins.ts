@@ -5,7 +5,8 @@
  * Invariants
  * 1. Whether a point is still kept is looked at inside the change that pins it, so that it is ordered with every raising of the floor: a pin
  *    that is committed was never too late.
- * 2. A dropped volume keeps its pinned points alone: another pin may come to one of those, and to no other.
+ * 2. A dropped volume keeps the pinned points of its clones alone: another clone's pin may come to one of those. No other pin may: nobody could ever
+ *    take it away.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
 import { decodeRetention, encodeRetention } from '../../src/register/codec.ts';
@@ -62,6 +63,7 @@ export async function pinPoint(
 ): Promise<RetentionValue> {
   return changeRetention(registers, named, (current) => {
     if (current.pins.some(({ name }) => name === pin.name)) return null;
+    if (current.dropped && !isClonePin(pin)) throw droppedMeanwhile(named);
     if (!isKept(runs, current, pin.point)) throw notKept(named, current, pin.point);
     return { ...current, pins: [...current.pins, pin] };
   });
