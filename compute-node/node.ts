@@ -13,6 +13,7 @@ import { MIB } from '../src/base/limits.ts';
 import type { StatusReply } from '../src/messages/messages.ts';
 import type { Timer } from '../src/env/env.ts';
 import type { Lsn, NodeId } from '../src/log/lsn.ts';
+import { leftBehind } from '../src/timeline/ancestry.ts';
 import type { ClusterNode } from '../src/register/values.ts';
 import { type NamedVolume, openDirectory, type VolumeDirectory } from './driver/directory.ts';
 import { NodeClients } from './driver/node-clients.ts';
@@ -298,15 +299,16 @@ export class ComputeNode {
     name: string,
     rewindTo: NonNullable<NewTerm['rewindTo']>,
     reason: TidemarkError,
-  ): Promise<{ readonly closedAtLsn: Lsn }> {
-    let closedAtLsn: Lsn | null = null;
+  ): Promise<{ readonly leftAtLsn: Lsn }> {
+    let leftAtLsn: Lsn | null = null;
     await this.#registry.replace(name, reason, async (onEnded) => {
       const takenOver = await this.#takeOver(name, rewindTo);
-      ({ closedAtLsn } = takenOver);
+      const { runs, volume } = takenOver.manifest;
+      leftAtLsn = leftBehind(runs, volume);
       return this.#openTaken(takenOver, onEnded);
     });
-    if (closedAtLsn === null) throw new TidemarkError('UNAVAILABLE', 'this compute node is stopping');
-    return { closedAtLsn };
+    if (leftAtLsn === null) throw new TidemarkError('UNAVAILABLE', 'this compute node is stopping');
+    return { leftAtLsn };
   }
 
   async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {

@@ -6,7 +6,8 @@
  * Invariants
  * 1. The target is pinned before the take-over begins and until the new run is installed: else the floor, which anybody may raise, could pass it in
  *    between, and its history be collected on nodes that do not know yet that the head descends from it.
- * 2. No SQLite connection and no cached page outlives it: the engine is ended, another one opened.
+ * 2. The bookmark is the end of what the volume showed before, also when the same is asked for again because its answer was lost.
+ * 3. No SQLite connection and no cached page outlives it: the engine is ended, another one opened.
  */
 import { isTidemarkError, TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
@@ -56,21 +57,25 @@ export class Backtracks {
     await clearPins(registers, named);
     const pin = { name: backtrackPin(random.id(ATTEMPT_CHARS)), point };
     await pinPoint(registers, named, manifest, pin);
-    let closedAtLsn: Lsn;
+    let leftAtLsn: Lsn;
     try {
       const reason = backtracked(name, to);
-      ({ closedAtLsn } = await this.#context.rewind(name, point, reason));
+      ({ leftAtLsn } = await this.#context.rewind(name, point, reason));
+    } catch (error) {
+      // Taken while it was closed here: whoever has it now goes back, to the very same point.
+      if (!isTidemarkError(error, 'VOLUME_HELD')) throw error;
+      return await this.#atHolder(name, { kind: 'lsn', lsn: point.lsn }, error);
     } finally {
       await unpin(registers, named, pin.name).catch((error: unknown) => {
         if (!isTidemarkError(error)) throw error;
         logger.log('warn', 'the pin of a backtrack stays until the next one', { name, error });
       });
     }
-    logger.log('info', 'backtracked a volume', { name, to: point.lsn, from: closedAtLsn });
+    logger.log('info', 'backtracked a volume', { name, to: point.lsn, from: leftAtLsn });
     return {
       name,
       to: { name, point, committedAtMicros },
-      undo: formatMoment({ kind: 'lsn', lsn: closedAtLsn }),
+      undo: formatMoment({ kind: 'lsn', lsn: leftAtLsn }),
     };
   }
 

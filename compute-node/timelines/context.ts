@@ -41,13 +41,13 @@ export interface TimelineContext {
   endPasts(prefix: string, reason: TidemarkError): Promise<void>;
   /**
    * Closes the volume's head run and opens one that goes on from the target; whoever uses the volume is told the reason, whoever asks for it meanwhile
-   * waits.
+   * waits. Resolves with the end of what the volume showed before. Rejects VOLUME_HELD when another compute node was faster.
    */
   rewind(
     name: string,
     target: Pick<ReadPoint, 'run' | 'lsn'>,
     reason: TidemarkError,
-  ): Promise<{ readonly closedAtLsn: Lsn }>;
+  ): Promise<{ readonly leftAtLsn: Lsn }>;
   /** Who heartbeats for it. */
   holder(named: NamedVolume): Promise<VolumeHolder | null>;
 }

@@ -3,8 +3,8 @@
  * points of one volume, of a clone and its parent, or of two clones share everything up to where their paths part.
  */
 import { type Lsn, NO_LSN, type VolumeId } from '../log/lsn.ts';
-import type { ReadPoint } from './run.ts';
-import type { VisibleStretch } from './visibility.ts';
+import type { ReadPoint, Run } from './run.ts';
+import { headRun, type VisibleStretch, visiblePath } from './visibility.ts';
 
 /** Records of `volume` with afterLsn < LSN ≤ throughLsn. */
 export interface LsnStretch {
@@ -38,6 +38,22 @@ export function commonPoint(
     if (shared !== null) return { volume, run, lsn: Math.min(lastLsn, shared.lastLsn) as Lsn };
   }
   return null;
+}
+
+/**
+ * Where a volume was before it went back to where its head goes on from: the end of the newest run that showed something else. An attempt whose answer
+ * was lost, and a writer that came in between and wrote nothing, leave runs that show the same already.
+ */
+export function leftBehind(runs: readonly Run[], volume: VolumeId): Lsn {
+  const { parent } = headRun(runs);
+  const isSame = ({ id, firstLsn, lastLsn }: Run): boolean => {
+    if (parent === null || lastLsn === null || lastLsn >= firstLsn) return false;
+    const [own] = visiblePath(runs, id, lastLsn, volume);
+    const [target] = visiblePath(runs, parent.run, parent.lsn, volume);
+    return own?.volume === target?.volume && own?.run === target?.run && own?.lastLsn === target?.lastLsn;
+  };
+  const closed = runs.slice(0, -1);
+  return (closed.findLast((run) => !isSame(run)) ?? closed.at(-1))?.lastLsn ?? NO_LSN;
 }
 
 function stretchOf(

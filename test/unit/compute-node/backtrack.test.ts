@@ -8,6 +8,7 @@ import { TidemarkError } from '../../../src/base/errors.ts';
 import type { Lsn, RunId, VolumeId } from '../../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
 import type { RetentionValue } from '../../../src/register/values.ts';
+import type { Moment } from '../../../src/timeline/moment.ts';
 import type { Run } from '../../../src/timeline/run.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 
@@ -47,12 +48,21 @@ function setUp(fields: Partial<RetentionValue> = {}) {
     },
   };
   const pinsInRewind: string[][] = [];
-  let rewind = async (): Promise<{ closedAtLsn: Lsn }> => ({ closedAtLsn: 900 as Lsn });
+  const asked: string[] = [];
+  let rewind = async (): Promise<{ leftAtLsn: Lsn }> => ({ leftAtLsn: 900 as Lsn });
   const context = {
     directory: { registers },
     random: nodeRandom,
     logger: silentLogger,
     volume: async () => ({}),
+    lookup: async () => ({}),
+    holder: async () => ({ computeId: 'c2', url: 'http://c2' }),
+    holders: {
+      backtrack: async (url: string, name: string, to: Moment) => {
+        asked.push(`${url} ${name} ${JSON.stringify(to)}`);
+        return { name, undo: 'lsn:1000' };
+      },
+    },
     rewind: (_name: string, target: { lsn: Lsn }) => {
       expect(target.lsn).toBe(POINT.lsn);
       pinsInRewind.push(
@@ -71,6 +81,7 @@ function setUp(fields: Partial<RetentionValue> = {}) {
   return {
     backtrack: () => backtracks.backtrack('main', { kind: 'lsn', lsn: POINT.lsn }),
     pinsInRewind,
+    asked,
     pins: () => retention.pins.map(({ name }) => name),
     raise: (floor: number) => {
       retention = { ...retention, floor: floor as Lsn };
@@ -106,6 +117,14 @@ describe('a backtrack', () => {
     expect(pins()).toEqual(['snapshot:mine']);
   });
 
+  it('is left to whoever took the volume while it was closed here, to the very same point', async () => {
+    const { backtrack, onRewind, pins, asked } = setUp();
+    onRewind(() => Promise.reject(new TidemarkError('VOLUME_HELD', 'c2 was faster')));
+    expect(await backtrack()).toMatchObject({ undo: 'lsn:1000' });
+    expect(asked).toEqual(['http://c2 main {"kind":"lsn","lsn":500}']);
+    expect(pins()).toEqual([]);
+  });
+
   it('is one at a time of each volume', async () => {
     const { backtrack, onRewind, pinsInRewind } = setUp();
     let release: () => void = () => undefined;
@@ -114,7 +133,7 @@ describe('a backtrack', () => {
     });
     onRewind(async () => {
       await held;
-      return { closedAtLsn: 900 as Lsn };
+      return { leftAtLsn: 900 as Lsn };
     });
     const both = Promise.all([backtrack(), backtrack()]);
     await new Promise((resolve) => setImmediate(resolve));

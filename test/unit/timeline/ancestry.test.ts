@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Lsn, RunId, VolumeId } from '../../../src/log/lsn.ts';
-import { commonPoint, seenOnlyBy } from '../../../src/timeline/ancestry.ts';
+import { commonPoint, leftBehind, seenOnlyBy } from '../../../src/timeline/ancestry.ts';
 import type { ReadPoint, Run } from '../../../src/timeline/run.ts';
 import { type VisibleStretch, visiblePathAcross } from '../../../src/timeline/visibility.ts';
 
@@ -82,5 +82,41 @@ describe('two read points', () => {
     expect(commonPoint(pathOf(at('dev', 1, 70)), pathOf(at('main', 0, 100)))).toEqual(at('main', 0, 60));
     expect(commonPoint(pathOf(at('work', 1, 90)), pathOf(at('main', 1, 300)))).toEqual(at('main', 1, 250));
     expect(commonPoint(pathOf(at('main', 0, 0)), pathOf(at('main', 1, 300)))).toBeNull();
+  });
+});
+
+describe('what a volume that went back has left behind', () => {
+  const MAIN = 'main' as VolumeId;
+  const written = run(0, 1, 100);
+  const open = (id: number, firstLsn: number, parent: Run['parent']): Run => ({
+    ...run(id, firstLsn, 0, parent),
+    lastLsn: null,
+  });
+
+  test('is the end of the run that was closed', () => {
+    expect(leftBehind([written, open(1, 200, at('main', 0, 40))], MAIN)).toBe(100);
+    expect(leftBehind([written, open(1, 200, at('main', 0, 100))], MAIN)).toBe(100);
+  });
+
+  test('is the same when it is asked for again, because the answer was lost', () => {
+    const again = [written, run(1, 200, 199, at('main', 0, 40)), open(2, 300, at('main', 0, 40))];
+    expect(leftBehind(again, MAIN)).toBe(100);
+  });
+
+  test('is the same when another writer came in between and wrote nothing', () => {
+    const between = [
+      written,
+      run(1, 200, 199, at('main', 0, 40)),
+      run(2, 300, 299, at('main', 1, 199)),
+      open(3, 400, at('main', 0, 40)),
+    ];
+    expect(leftBehind(between, MAIN)).toBe(100);
+  });
+
+  test('is what it showed last, if that was something else, though nothing was written there', () => {
+    const forwards = [written, run(1, 200, 199, at('main', 0, 40)), open(2, 300, at('main', 0, 100))];
+    expect(leftBehind(forwards, MAIN)).toBe(199);
+    const otherwise = [written, run(1, 200, 199, at('main', 0, 40)), open(2, 300, at('main', 0, 30))];
+    expect(leftBehind(otherwise, MAIN)).toBe(199);
   });
 });
