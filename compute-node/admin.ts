@@ -94,7 +94,9 @@ async function route(
       case 'GET volumes/NAME/moment': {
         const at = searchParams.get('at');
         const moment = at === null ? null : parseMoment(at);
-        return sendJson(response, 200, await node.timelines.resolveHeld(decodeURIComponent(name!), moment));
+        const agoFrom = searchParams.get('ago-from') === 'second' ? 'second' : 'instant';
+        const held = await node.timelines.resolveHeld(decodeURIComponent(name!), moment, agoFrom);
+        return sendJson(response, 200, held);
       }
       case 'GET nodes':
         return sendJson(response, 200, { nodes: await node.operations.list() });

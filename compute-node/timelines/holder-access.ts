@@ -1,11 +1,12 @@
 /**
  * A volume that another compute node holds: moments in the open run, of which only that one knows how far it is durable, and what only the holder
- * can do. Compute nodes reach each other through their administration interface (`GET /-/volumes/NAME/moment?at=WHEN`,
+ * can do. Compute nodes reach each other through their administration interface (`GET /-/volumes/NAME/moment?at=WHEN&ago-from=…`,
  * `POST /-/volumes/NAME/backtrack`).
  */
 import { type ErrorCode, TidemarkError } from '../../src/base/errors.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { formatMoment, type Moment } from '../../src/timeline/moment.ts';
+import type { AgoFrom } from '../../src/timeline/resolve-moment.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
 import type { Backtracked } from './api.ts';
 
@@ -19,7 +20,7 @@ export interface ToldMoment extends ReadPoint {
 
 /** The compute node that is reached at `url`. Both reject with what it says, UNAVAILABLE when it says nothing. */
 export interface HolderAccess {
-  resolve(url: string, name: string, moment: Moment | null): Promise<ToldMoment>;
+  resolve(url: string, name: string, moment: Moment | null, agoFrom: AgoFrom): Promise<ToldMoment>;
   backtrack(url: string, name: string, to: Moment): Promise<Backtracked>;
 }
 
@@ -27,8 +28,8 @@ export interface HolderAccess {
 export function httpHolderAccess(authToken: string | null): HolderAccess {
   const pathOf = (url: string, name: string): string => `${url}/-/volumes/${encodeURIComponent(name)}`;
   return {
-    async resolve(url, name, moment) {
-      const at = moment === null ? '' : `?at=${encodeURIComponent(formatMoment(moment))}`;
+    async resolve(url, name, moment, agoFrom) {
+      const at = moment === null ? '' : `?at=${encodeURIComponent(formatMoment(moment))}&ago-from=${agoFrom}`;
       return (await exchange(`${pathOf(url, name)}/moment${at}`, null, authToken)) as ToldMoment;
     },
     async backtrack(url, name, to) {

@@ -14,6 +14,7 @@ import type { ManifestValue, RetentionValue } from '../../src/register/values.ts
 import { isKept } from '../../src/timeline/kept.ts';
 import type { Moment } from '../../src/timeline/moment.ts';
 import {
+  type AgoFrom,
   ANY_TIME,
   floorPoint,
   foundPoint,
@@ -62,12 +63,12 @@ export class MomentResolver {
   }
 
   /** `moment` null: now. Rejects as Timelines.resolve does. */
-  async resolve(name: string, moment: Moment | null): Promise<ResolvedPoint> {
+  async resolve(name: string, moment: Moment | null, agoFrom: AgoFrom = 'instant'): Promise<ResolvedPoint> {
     for (let attempt = 1; ; attempt += 1) {
       const opening = this.#context.openHere(name);
       try {
-        if (opening !== null) return await this.#fromWriter(await opening, moment);
-        return await this.#fromRegisters(name, moment);
+        if (opening !== null) return await this.#fromWriter(await opening, moment, agoFrom);
+        return await this.#fromRegisters(name, moment, agoFrom);
       } catch (error) {
         if (attempt === MAX_ATTEMPTS || !mayBeElsewhereNow(error, opening !== null)) throw error;
       }
@@ -75,14 +76,14 @@ export class MomentResolver {
   }
 
   /** For other compute nodes: only what this one has open. */
-  async resolveHeld(name: string, moment: Moment | null): Promise<ToldMoment> {
+  async resolveHeld(name: string, moment: Moment | null, agoFrom: AgoFrom): Promise<ToldMoment> {
     const opening = this.#context.openHere(name);
     if (opening === null) {
       throw new TidemarkError('UNAVAILABLE', `volume '${name}' is not open on this compute node any more`, {
         nextStep: 'Try again: whoever has it now is asked.',
       });
     }
-    const { point, committedAtMicros, requiredScls } = await this.#fromWriter(await opening, moment);
+    const { point, committedAtMicros, requiredScls } = await this.#fromWriter(await opening, moment, agoFrom);
     return { ...point, committedAtMicros, requiredScls };
   }
 
@@ -114,7 +115,11 @@ export class MomentResolver {
     return null;
   }
 
-  async #fromWriter({ name, log }: OpenedVolume, moment: Moment | null): Promise<ResolvedPoint> {
+  async #fromWriter(
+    { name, log }: OpenedVolume,
+    moment: Moment | null,
+    agoFrom: AgoFrom,
+  ): Promise<ResolvedPoint> {
     const { clock, lookup } = this.#context;
     const [named] = await Promise.all([lookup(name), log.confirmReadable()]);
     if (named.volume !== log.volume) {
@@ -139,26 +144,26 @@ export class MomentResolver {
         nowMicros: Math.max(clock.now().wallMicros, lastCommitMicros),
       },
     };
-    const plan = planMoment(known.history, moment);
+    const plan = planMoment(known.history, moment, agoFrom);
     if (plan.kind === 'find' && log.headLsn > log.vdl && (await this.#mayGrow(known, plan))) {
       await log.whenDurable(log.headLsn).catch((error: unknown) => {
         throw asUnsettled(name, error);
       });
       const history = { ...known.history, durableLsn: log.vdl };
-      return this.#settle({ ...known, history }, planMoment(history, moment));
+      return this.#settle({ ...known, history }, planMoment(history, moment, agoFrom));
     }
     return this.#settle(known, plan);
   }
 
-  async #fromRegisters(name: string, moment: Moment | null): Promise<ResolvedPoint> {
+  async #fromRegisters(name: string, moment: Moment | null, agoFrom: AgoFrom): Promise<ResolvedPoint> {
     const { clock, holder, holders, lookup, volume } = this.#context;
     const named = await lookup(name);
     const known = await this.#knownOfRegisters(named, clock.now().wallMicros);
-    const plan = planMoment(known.history, moment);
+    const plan = planMoment(known.history, moment, agoFrom);
     if (plan.kind !== 'unknown') return this.#settle(known, plan);
     const holding = await holder(named);
-    if (holding === null) return this.#fromWriter(await volume(name), moment);
-    return this.#asTold(named, await holders.resolve(holding.url, name, moment));
+    if (holding === null) return this.#fromWriter(await volume(name), moment, agoFrom);
+    return this.#asTold(named, await holders.resolve(holding.url, name, moment, agoFrom));
   }
 
   /** The holder may have moved on since the registers were looked at. */

@@ -1,5 +1,6 @@
 /** Timelines of the volumes that this compute node can reach. Each operation has a file of its own. */
 import type { Moment } from '../../src/timeline/moment.ts';
+import type { AgoFrom } from '../../src/timeline/resolve-moment.ts';
 import type {
   Backtracked,
   Clone,
@@ -63,7 +64,8 @@ export class TimelinesOnNode implements Timelines {
 
   drop(name: string, options?: { readonly force?: boolean }): Promise<{ readonly name: string }> {
     this.#recent.forget(name);
-    return this.#drops.drop(name, options);
+    // What was asked for in the middle of it was noted after.
+    return this.#drops.drop(name, options).finally(() => this.#recent.forget(name));
   }
 
   /** Looks for volumes that were dropped, or never finished, and clears away what is left of them. */
@@ -105,12 +107,12 @@ export class TimelinesOnNode implements Timelines {
   }
 
   /** Asked by another compute node: only of what is open here. */
-  resolveHeld(name: string, moment: Moment | null): Promise<ToldMoment> {
-    return this.#resolver.resolveHeld(name, moment);
+  resolveHeld(name: string, moment: Moment | null, agoFrom: AgoFrom): Promise<ToldMoment> {
+    return this.#resolver.resolveHeld(name, moment, agoFrom);
   }
 
   async #resolveAndNote(name: string, moment: Moment): Promise<ResolvedPoint> {
-    const resolved = await this.resolve(name, moment);
+    const resolved = await this.#resolver.resolve(name, moment, 'second');
     this.#recent.note(moment, resolved);
     return resolved;
   }

@@ -37,6 +37,12 @@ export interface KnownHistory {
   readonly nowMicros: number;
 }
 
+/**
+ * From when a while ago is counted back: the instant it is asked for, so that a while of nothing takes in every commit acknowledged before; or the
+ * whole second, so that readers who ask within one second share one moment.
+ */
+export type AgoFrom = 'instant' | 'second';
+
 export type MomentPlan =
   | { readonly kind: 'point'; readonly point: ReadPoint }
   /** The newest commit of the run within both bounds is meant. */
@@ -54,7 +60,11 @@ export const ANY_TIME = Number.MAX_SAFE_INTEGER;
 const MICROS_PER_SECOND = 1_000_000;
 
 /** `moment` null: now. Throws IN_FUTURE, BEFORE_CREATION, CUT, SNAPSHOT_NOT_FOUND. */
-export function planMoment(history: KnownHistory, moment: Moment | null): MomentPlan {
+export function planMoment(
+  history: KnownHistory,
+  moment: Moment | null,
+  agoFrom: AgoFrom = 'instant',
+): MomentPlan {
   if (moment === null) return planNow(history);
   switch (moment.kind) {
     case 'snapshot':
@@ -64,7 +74,7 @@ export function planMoment(history: KnownHistory, moment: Moment | null): Moment
     case 'time':
       return planMomentInTime(history, moment, moment.micros);
     case 'ago':
-      return planMomentInTime(history, moment, timeAgo(history.nowMicros, moment.micros));
+      return planMomentInTime(history, moment, timeAgo(history.nowMicros, moment.micros, agoFrom));
     default:
       return assertNever(moment, 'moment');
   }
@@ -116,8 +126,8 @@ export function floorPoint({ volume, runs, retention }: KnownHistory): ReadPoint
   return { volume, run: run.id, lsn: Math.min(floor, run.lastLsn ?? floor) as Lsn };
 }
 
-/** To the second, so that what is asked for within one second is one moment. */
-function timeAgo(nowMicros: number, micros: number): number {
+function timeAgo(nowMicros: number, micros: number, from: AgoFrom): number {
+  if (from === 'instant') return nowMicros - micros;
   return Math.floor(nowMicros / MICROS_PER_SECOND) * MICROS_PER_SECOND - micros;
 }
 
@@ -144,7 +154,10 @@ function snapshotPoint({ name, retention }: KnownHistory, snapshot: string): Rea
 }
 
 function planLsn(history: KnownHistory, lsn: Lsn): MomentPlan {
-  const { volume, runs, durableLsn, isNewest } = history;
+  const { volume, runs, durableLsn, isNewest, retention } = history;
+  // What a pin keeps below the floor is not to be found by its commit any more.
+  const pin = retention.pins.find(({ point }) => point.volume === volume && point.lsn === lsn);
+  if (pin !== undefined && lsn < retention.floor) return { kind: 'point', point: pin.point };
   const run = runOf(runs, lsn);
   if (run === null) {
     const started = runs.find((candidate) => startOf(candidate) === lsn);

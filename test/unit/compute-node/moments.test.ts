@@ -16,10 +16,11 @@ import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { silentLogger } from '../../../src/adapters/logger.ts';
 import { nodeRandom } from '../../../src/adapters/random.ts';
 import { nodeTimers } from '../../../src/adapters/timers.ts';
-import { type Lsn, type NodeId, type PageNumber, NO_LSN } from '../../../src/log/lsn.ts';
+import type { Lsn, NodeId, PageNumber } from '../../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
 import { placeOf } from '../../../src/register/place.ts';
 import type { RetentionValue } from '../../../src/register/values.ts';
+import { leftBehind } from '../../../src/timeline/ancestry.ts';
 import { parseMoment } from '../../../src/timeline/moment.ts';
 import type { ReadPoint } from '../../../src/timeline/run.ts';
 import { TEST_NODES } from '../../support/storage-cluster.ts';
@@ -117,7 +118,8 @@ class TestNode {
         this.#rewindTo = target;
         const { log } = await this.#registry.replace(name, reason, () => this.#open());
         this.#rewindTo = null;
-        return { closedAtLsn: log.past.manifest.runs.at(-2)?.lastLsn ?? NO_LSN };
+        const { runs, volume } = log.past.manifest;
+        return { leftAtLsn: leftBehind(runs, volume) };
       },
       holder: async (named) => {
         const deadlineMs = nodeClock.now().monotonicMs + 2_000;
@@ -316,6 +318,19 @@ describe('moments', () => {
     isWaitedFor = false;
     expect(await resolve(at)).toBe(late);
     expect(isWaitedFor).toBe(true);
+  }, 30_000);
+
+  it('a while of nothing ago takes in what was acknowledged just before', async () => {
+    const cluster = await TestCluster.start(8);
+    const node = cluster.node('c1');
+    for (let fill = 1; fill <= 5; fill += 1) {
+      const cpl = await node.commit(fill, 1);
+      expect((await node.timelines.resolve('main', parseMoment('-0s'))).point.lsn).toBe(cpl);
+    }
+    await pause(1_100);
+    const last = await node.commit(6, 1);
+    const undone = await node.timelines.backtrack('main', parseMoment('-0s'));
+    expect(undone).toMatchObject({ to: { point: { lsn: last } }, undo: `lsn:${last}` });
   }, 30_000);
 
   it('that are pinned in the open run are read on a compute node that does not write', async () => {

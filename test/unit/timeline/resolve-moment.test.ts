@@ -8,6 +8,7 @@ import { isTidemarkError } from '../../../src/base/errors.ts';
 import { type Lsn, toLsn, toRunId, type VolumeId } from '../../../src/log/lsn.ts';
 import { type Moment, parseMoment } from '../../../src/timeline/moment.ts';
 import {
+  type AgoFrom,
   floorPoint,
   foundPoint,
   type KnownHistory,
@@ -70,9 +71,13 @@ class Life {
     };
   }
 
-  resolve(moment: Moment | null, fields: Partial<KnownHistory> = {}): ReadPoint | 'unknown' {
+  resolve(
+    moment: Moment | null,
+    fields: Partial<KnownHistory> = {},
+    agoFrom: AgoFrom = 'instant',
+  ): ReadPoint | 'unknown' {
     const known = this.known(fields);
-    const plan = planMoment(known, moment);
+    const plan = planMoment(known, moment, agoFrom);
     if (plan.kind === 'unknown') return 'unknown';
     if (plan.kind === 'point') return plan.point;
     const commit = this.commits.findLast(
@@ -241,13 +246,37 @@ describe('a moment', () => {
     expect(life.resolve(null)).toEqual({ volume: V, run: 1, lsn: life.durable });
   });
 
-  it('a while ago is counted from the whole second', () => {
+  it('a while ago is counted from the instant, so that nothing acknowledged before is left out', () => {
     const life = lived([
       { records: 2, after: 5 },
       { records: 2, after: 900_000 },
       { records: 1, after: 900_000 },
     ]);
-    const at = (nowMicros: number) => life.resolve(parseMoment('-1s'), { nowMicros });
+    expect(life.resolve(parseMoment('-0s'))).toMatchObject({ lsn: 5 });
+    expect(life.resolve(parseMoment('-1s'), { nowMicros: 3_900_000 })).toMatchObject({ lsn: 5 });
+    expect(life.resolve(parseMoment('-1s'), { nowMicros: 3_800_004 })).toMatchObject({ lsn: 4 });
+  });
+
+  it('what a pin keeps below the floor is found by its LSN, when its commit is not to be found any more', () => {
+    const life = lived([
+      { records: 2, after: 5 },
+      { records: 2, after: 5 },
+      { records: 2, after: 5 },
+    ]);
+    const at = point(life.resolve({ kind: 'lsn', lsn: toLsn(2) }));
+    const retention = { floor: toLsn(6), pins: [{ name: 'snapshot:old', point: at }] };
+    life.commits.splice(0, 2);
+    expect(life.resolve({ kind: 'lsn', lsn: toLsn(2) }, { retention })).toEqual(at);
+    expect(life.resolve({ kind: 'lsn', lsn: toLsn(4) }, { retention })).toMatchObject({ lsn: 0 });
+  });
+
+  it('a while ago is counted from the whole second, where readers are to share a moment', () => {
+    const life = lived([
+      { records: 2, after: 5 },
+      { records: 2, after: 900_000 },
+      { records: 1, after: 900_000 },
+    ]);
+    const at = (nowMicros: number) => life.resolve(parseMoment('-1s'), { nowMicros }, 'second');
     expect(at(4_000_000)).toMatchObject({ lsn: 5 });
     expect(at(3_999_999)).toMatchObject({ lsn: 4 });
     expect(at(3_000_000)).toMatchObject({ lsn: 4 });
