@@ -143,9 +143,22 @@ export const OPERATIONS: readonly FaultKind[] = [
       const holder = holderOf(fault, volume);
       const to = fault.chance.pick(fault.cluster.computes.filter((compute) => compute !== holder));
       if (holder === undefined || !to.process.isUp) return;
-      fault.hit(`${holder.computeId} hears nothing while ${to.computeId} takes ${volume}`);
-      const links = fault.linksOf([holder.computeId]).filter((link) => link.to === holder.computeId);
-      fault.onLinks(links, 500, 4_000, (link, sign) => {
+      // Some hear one or two nodes still, which nobody else reaches.
+      const loyal = fault.chance.chance(0.4)
+        ? fault.chance
+            .some(fault.cluster.nodes, fault.chance.pick([1, 2]))
+            .map(({ nodeId }) => nodeId as string)
+        : [];
+      fault.hit(
+        `${holder.computeId} hears ${loyal.join(' ') || 'nothing'} while ${to.computeId} takes ${volume}`,
+      );
+      const links = fault
+        .linksOf([holder.computeId])
+        .filter((link) => link.to === holder.computeId && !loyal.includes(link.from));
+      const severed = fault
+        .linksOf(loyal)
+        .filter(({ from, to: end }) => from !== holder.computeId && end !== holder.computeId);
+      fault.onLinks([...links, ...severed], 500, 4_000, (link, sign) => {
         link.cuts += sign;
       });
       fault.later(fault.chance.between(0, 300), () =>
