@@ -5,6 +5,7 @@
  */
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import type { IncomingRequest, OutgoingReply } from '../../../src/adapters/grpc/server.ts';
+import type { KvOp } from '../../../src/env/env.ts';
 import type { NodeId } from '../../../src/log/lsn.ts';
 import type { ClusterNode } from '../../../src/register/values.ts';
 import type { StorageNodeCore } from '../../../storage-node/core/node.ts';
@@ -151,7 +152,9 @@ export class SimStorageNode implements Host {
     const chance = this.#chance;
     const life = process.life;
     const { store } = this.files;
+    const onDurable = (ops: readonly KvOp[]): void => durability.onStoreSynced(nodeId, ops);
     store.mend();
+    store.open(onDurable);
     // Nodes are reached by their id: where the cluster register has them is one and the same place here.
     const peers = new Map<NodeId, SimClient>();
     const clientOf = (peer: NodeId): SimClient => {
@@ -177,7 +180,7 @@ export class SimStorageNode implements Host {
         process,
         chance,
         state,
-        onDurable: (ops) => durability.onStoreSynced(nodeId, ops),
+        onDurable,
       }),
       journalDisk: new SimJournalDisk({
         files: this.files.journal,

@@ -155,6 +155,12 @@ export class KvFiles {
     return true;
   }
 
+  /** LevelDB's log is read and written to a table of its own, synced, before anything is served: what a kill left behind is durable from now on. */
+  open(onDurable: (ops: readonly KvOp[]) => void): void {
+    for (const { ops } of this.unsynced) onDurable(ops);
+    this.sync();
+  }
+
   /** What the start does before it opens the store: what cannot be read is left out and told. */
   mend(): void {
     for (const range of this.unreadable) {
