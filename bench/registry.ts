@@ -18,6 +18,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Suite>>> = {
   load: async () => (await import('./suites/load.ts')).load,
   recovery: async () => (await import('./suites/recovery.ts')).recovery,
   memory: async () => (await import('./suites/memory.ts')).memory,
+  timeline: async () => (await import('./suites/timeline.ts')).timeline,
 };
 
 export const SUITE_NAMES: readonly string[] = Object.keys(LOADERS);

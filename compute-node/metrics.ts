@@ -58,6 +58,11 @@ export function metricsText(
       perVolume(({ log }) => (log.hasReadLease ? 1 : 0)),
     ),
     counter(
+      'redo_bytes_total',
+      'Redo written, which is sent to each of six segments.',
+      perVolume(({ log }) => log.redoBytes),
+    ),
+    counter(
       'commits_total',
       'Mini-transactions handed over.',
       perVolume(({ engine }) => engine.commits),

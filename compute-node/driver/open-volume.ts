@@ -327,6 +327,7 @@ class WrittenVolume implements AdministeredVolume {
       floor: this.#floor.floor,
       hasReadLease: this.#confirmation.hasLease,
       pgCount: this.#writer.pgCount(),
+      redoBytes: this.#writer.redoBytes,
       nodes,
     };
   }

@@ -117,7 +117,7 @@ export class PastLog implements OpenVolume {
     const { name, volume, epoch, vdl } = this;
     const pgCount = this.#options.manifest.pgs.length;
     return {
-      ...{ volume, name, epoch, vdl, pgCount },
+      ...{ volume, name, epoch, vdl, pgCount, redoBytes: 0 },
       vcl: vdl,
       headLsn: vdl,
       floor: NO_LSN,

@@ -112,6 +112,8 @@ export interface OpenVolumeStatus {
   readonly floor: Lsn;
   readonly hasReadLease: boolean;
   readonly pgCount: number;
+  /** Redo sealed since the volume was opened here: what each of six segments is sent once. */
+  readonly redoBytes: number;
   readonly nodes: readonly {
     readonly nodeId: string;
     readonly az: string;

@@ -42,6 +42,11 @@ export class BoxcarBuffer {
     return this.slotBase + this.slots.length;
   }
 
+  /** Of all that was ever pushed. */
+  get pushedBytes(): number {
+    return this.totalBytes;
+  }
+
   push(boxcar: SealedBoxcar): void {
     this.slots.push({ boxcar, bytesBefore: this.totalBytes, recordsBefore: this.totalRecords });
     this.totalBytes += boxcar.request.boxcar.byteLength;

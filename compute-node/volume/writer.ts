@@ -214,6 +214,11 @@ export class VolumeWriter {
     return pg < this.manifests.committedCount;
   }
 
+  /** Sealed since the term began. */
+  get redoBytes(): number {
+    return this.streams.reduce((sum, { buffer }) => sum + buffer.pushedBytes, 0);
+  }
+
   /** With this SCL a segment surely holds all that a read at `at` ≤ VDL needs. */
   requiredScl(pg: PgIndex, at: Lsn): Lsn {
     return this.tracker.requiredScl(pg, at);

@@ -174,6 +174,7 @@ export class MemoryVolume implements OpenVolume {
       floor: NO_LSN,
       hasReadLease: true,
       pgCount: 1,
+      redoBytes: 0,
       nodes: [],
     };
   }
