@@ -22,6 +22,7 @@ export const difference: Part = {
         sql: `UPDATE ${TABLE} SET v = ? WHERE id = ?`,
         args: [payload(), 1 + Math.floor((i * rows) / CHANGED_ROWS)],
       })),
+      'write',
     );
     client.close();
     const took: number[] = [];

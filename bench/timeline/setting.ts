@@ -103,6 +103,7 @@ export async function updateRows(client: WsClient, rows: number, count: number):
     const updates = Math.min(UPDATES_PER_TRANSACTION, count - done);
     await client.batch(
       Array.from({ length: updates }, () => ({ sql: UPDATE, args: [payload(), anyId(rows)] })),
+      'write',
     );
   }
 }
