@@ -5,15 +5,21 @@
  * Invariants
  * 1. A cluster is made once: its register is proposed only where it is empty, and never beside nodes that already belong to a cluster.
  * 2. A name appears only when everything behind it is committed: the volume's record (volume-records.ts), retention and manifest come first, the
- *    name last. Two creators of one name: one wins, what the other has made is cleared away like a dropped volume.
+ *    name last. Two creators of one name: one wins, what the other has made is cleared away like a dropped volume. So is what took too long to make.
  */
 import type { Logger } from '../../src/adapters/logger.ts';
 import { TidemarkError } from '../../src/base/errors.ts';
 import { DEFAULT_WINDOW_MS, RESERVED_VOLUME_NAMES, VOLUME_NAME_PATTERN } from '../../src/base/limits.ts';
 import type { Clock, Random, Timers } from '../../src/env/env.ts';
 import { NO_LSN, type NodeId, type VolumeId } from '../../src/log/lsn.ts';
-import { decodeName, encodeManifest, encodeName, encodeRetention } from '../../src/register/codec.ts';
-import type { RegisterPlace } from '../../src/register/place.ts';
+import {
+  decodeName,
+  decodeRetention,
+  encodeManifest,
+  encodeName,
+  encodeRetention,
+} from '../../src/register/codec.ts';
+import { placeOf, type RegisterPlace } from '../../src/register/place.ts';
 import {
   type ClusterNode,
   type ClusterValue,
@@ -28,7 +34,7 @@ import { type ClusterSettings, joinCluster } from './directory-cluster.ts';
 import { ClusterIntroducer } from './directory-introducer.ts';
 import { scanRegisters } from './register-scan.ts';
 import { Registers, type StorageNodeClients } from './registers.ts';
-import { VolumeRecords } from './volume-records.ts';
+import { makingTooSlow, VolumeRecords } from './volume-records.ts';
 
 const CALL_TIMEOUT_MS = 1_000;
 const VOLUME_ID_CHARS = 16;
@@ -150,6 +156,11 @@ class RegisterDirectory implements VolumeDirectory {
     await this.records.enter(mine);
     await this.#writeFirstValues(volume, members, settings);
     await this.giveName(mine);
+    const { content } = await this.registers.readVolume('retention', volume, placeOf(mine));
+    if (content.value !== null && decodeRetention(content.value).dropped) {
+      await this.takeName(mine);
+      throw makingTooSlow(name);
+    }
     return mine;
   }
 

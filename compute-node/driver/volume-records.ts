@@ -39,9 +39,7 @@ export class VolumeRecords {
       current === null ? encodeName(volume) : null,
     );
     if (value?.volume === volume.volume) return;
-    throw new TidemarkError('UNAVAILABLE', `making volume '${volume.name}' took too long and was given up`, {
-      nextStep: 'Try again.',
-    });
+    throw makingTooSlow(volume.name);
   }
 
   /** null: there is no such volume, or nothing of it is left. */
@@ -94,6 +92,13 @@ export class VolumeRecords {
     const { content } = await registers.change(PREFIX + volume, members, change);
     return content.value === null ? null : decodeName(content.value);
   }
+}
+
+/** Cleared away meanwhile, as what a crash has left half made; its name goes the same way (timelines/drops.ts). */
+export function makingTooSlow(name: string): TidemarkError {
+  return new TidemarkError('UNAVAILABLE', `making volume '${name}' took too long and was given up`, {
+    nextStep: 'Try again.',
+  });
 }
 
 function standing(record: NameValue): NamedVolume | null {

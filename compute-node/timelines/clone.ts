@@ -15,6 +15,7 @@ import { placeOf } from '../../src/register/place.ts';
 import { REGISTER_FORMAT, type RetentionValue } from '../../src/register/values.ts';
 import type { Moment } from '../../src/timeline/moment.ts';
 import { checkVolumeName, type NamedVolume, volumeExists } from '../driver/directory.ts';
+import { makingTooSlow } from '../driver/volume-records.ts';
 import { cloneManifest } from '../volume/take-over-manifest.ts';
 import { placeSix } from '../volume/placement.ts';
 import type { Clone } from './api.ts';
@@ -60,7 +61,7 @@ export async function cloneVolume(options: CloneOptions, source: CloneSource, na
     await settled([directory.records.enter(child), ...firstValues(context, child, from)]);
     await pinPoint(directory.registers, from.named, from.manifest, pin);
     await directory.giveName(child);
-    if ((await readRetention(directory.registers, child)).dropped) throw tooSlow(name);
+    if ((await readRetention(directory.registers, child)).dropped) throw makingTooSlow(name);
   } catch (error) {
     await options.giveUp(child).catch((cause: unknown) => {
       if (!isTidemarkError(cause)) throw cause;
@@ -128,10 +129,4 @@ function firstValues(
 async function settled(work: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(work);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
-}
-
-function tooSlow(name: string): TidemarkError {
-  return new TidemarkError('UNAVAILABLE', `making the clone '${name}' took too long and was given up`, {
-    nextStep: 'Try again.',
-  });
 }

@@ -22,7 +22,7 @@ import type { NamedVolume } from '../driver/directory.ts';
 import { volumeDropped } from '../volume/writer-errors.ts';
 import type { TimelineContext } from './context.ts';
 import { keyPrefix } from './opened-pasts.ts';
-import { clonePin, isClonePin, unpin } from './pins.ts';
+import { childOf, clonePin, isClonePin, type Pin, unpin } from './pins.ts';
 
 const SWEEP_INTERVAL_MS = 30_000;
 const ORPHAN_AGE_MS = 120_000;
@@ -74,16 +74,36 @@ export class Drops {
     return { name };
   }
 
-  /** As far as it goes now. The volume is dropped, or its making has failed. */
-  async clearAway(named: NamedVolume): Promise<void> {
+  /** As far as it goes now. The volume is dropped, or its making has failed. `standing`: volumes of which it is known that they have a record. */
+  async clearAway(named: NamedVolume, standing: ReadonlySet<VolumeId> = new Set()): Promise<void> {
     await this.#context.directory.takeName(named);
     const { bytes, value } = await this.#markDropped(named);
     await this.#tell(named, bytes);
-    if (value.pins.length > 0) return;
+    if (value.pins.length > 0) {
+      await this.#unpinGivenUp(named, value.pins, standing);
+      return;
+    }
     const parent = await this.#unpinFromParent(named);
     this.#over.set(named.volume, bytes);
     await this.#endIfGone(named, await this.#holdings());
     if (parent !== null && !(await this.#isNamed(parent))) await this.clearAway(parent);
+  }
+
+  /**
+   * A clone that was given up while whoever made it stood still for long may have been pinned after all. Its record was given up for good: it will never be.
+   * The next sweep finds what is left.
+   */
+  async #unpinGivenUp(
+    named: NamedVolume,
+    pins: readonly Pin[],
+    standing: ReadonlySet<VolumeId>,
+  ): Promise<void> {
+    const { registers, records } = this.#context.directory;
+    for (const pin of pins) {
+      const child = childOf(pin) as VolumeId;
+      if (standing.has(child) || (await records.read(child)) !== null) continue;
+      await unpin(registers, named, pin.name);
+    }
   }
 
   /** Invariant 2. */
@@ -110,35 +130,54 @@ export class Drops {
   }
 
   async #sweep(): Promise<void> {
-    const { directory, clock, logger } = this.#context;
+    const { directory, clock } = this.#context;
     // In this order: a volume that has been given its name in between has one.
     const records = await directory.records.list();
-    const names = new Set((await directory.list()).map(({ volume }) => volume));
+    const named = await directory.list();
+    const names = new Set(named.map(({ volume }) => volume));
+    const standing = new Set(records.map(({ volume }) => volume));
     const nameless = records.filter(({ volume }) => !names.has(volume));
     for (const volume of [...this.#namelessSinceMs.keys()])
       if (!nameless.some((record) => record.volume === volume)) this.#namelessSinceMs.delete(volume);
     const nowMs = clock.now().monotonicMs;
     const holdings = nameless.length === 0 ? new Map() : await this.#holdings();
+    for (const one of named) {
+      if (standing.has(one.volume)) continue;
+      await this.#logged(one, () => this.#clearEmptyName(one));
+    }
     for (const record of nameless) {
       const sinceMs = this.#namelessSinceMs.get(record.volume) ?? nowMs;
       this.#namelessSinceMs.set(record.volume, sinceMs);
-      try {
+      await this.#logged(record, async () => {
         const over = this.#over.get(record.volume);
         if (over !== undefined) {
           const isHeld = [...holdings.values()].some((kept) => kept?.has(record.volume) === true);
           if (isHeld) await this.#tell(record, over);
           await this.#endIfGone(record, holdings);
         } else if (await this.#isLeft(record, nowMs - sinceMs)) {
-          await this.clearAway(record);
+          await this.clearAway(record, standing);
         }
-      } catch (error) {
-        if (!isTidemarkError(error)) throw error;
-        logger.log('warn', 'a dropped volume could not be cleared away; tried again later', {
-          name: record.name,
-          error,
-        });
-      }
+      });
     }
+  }
+
+  /** One that fails keeps no other from being cleared away. */
+  async #logged({ name }: NamedVolume, clear: () => Promise<void>): Promise<void> {
+    try {
+      await clear();
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error;
+      this.#context.logger.log('warn', 'a dropped volume could not be cleared away; tried again later', {
+        name,
+        error,
+      });
+    }
+  }
+
+  /** A volume that was given up while whoever made it stood still for long may have been given its name after all: it leads to nothing. */
+  async #clearEmptyName(named: NamedVolume): Promise<void> {
+    if ((await this.#context.directory.records.read(named.volume)) !== null) return;
+    if (await this.#isDropped(named)) await this.clearAway(named);
   }
 
   async #refuseIfInUse(named: NamedVolume): Promise<void> {

@@ -24,8 +24,13 @@ const POINT = { volume: VOLUME, run: 0 as RunId, lsn: 500 as Lsn };
 function setUp({
   listed = false,
   named = false,
+  record = 'stands',
   ...fields
-}: Partial<RetentionValue> & Record<string, unknown>) {
+}: Partial<RetentionValue> & {
+  readonly listed?: boolean;
+  readonly named?: boolean;
+  readonly record?: 'stands' | 'given up';
+}) {
   let retention: RetentionValue = {
     ...{ format: 1, volume: VOLUME, floor: 100 as Lsn, windowMs: 1_000, dropped: false, pins: [] },
     ...fields,
@@ -51,7 +56,9 @@ function setUp({
     registers,
     cluster: { clusterId: 'c', nodes: [] },
     records: {
-      list: async () => [NAMED],
+      list: async () => (record === 'stands' ? [NAMED] : []),
+      read: async (volume: string) =>
+        record === 'stands' && (volume === VOLUME || volume === 'alive') ? NAMED : null,
       giveUp: async (volume: string) => void gone.push(volume),
     },
     list: async () => (listed ? [NAMED] : []),
@@ -73,6 +80,23 @@ describe('a sweep', () => {
     await drops.sweep();
     expect(retention().dropped).toBe(true);
     expect(gone).toEqual([VOLUME]);
+  });
+
+  it('takes a name back that was given to a volume that was given up meanwhile', async () => {
+    const { drops, taken } = setUp({ listed: true, named: true, record: 'given up', dropped: true });
+    await drops.sweep();
+    expect(taken).toEqual(['main']);
+    const made = setUp({ listed: true, named: true, record: 'given up' });
+    await made.drops.sweep();
+    expect(made.taken).toEqual([]);
+  });
+
+  it('lets go of what a clone pinned that was given up for good before it was made', async () => {
+    const pins = ['clone:alive', 'clone:never'].map((name) => ({ name, point: POINT }));
+    const { drops, gone, retention } = setUp({ dropped: true, pins });
+    await drops.sweep();
+    expect(retention().pins.map(({ name }) => name)).toEqual(['clone:alive']);
+    expect(gone).toEqual([]);
   });
 
   it('touches no volume whose name leads to it, although the list of names did not show it', async () => {
