@@ -11,6 +11,8 @@
  *    it that did not change is looked at.
  * That a changed page belongs to a tree is found from the root down (trees.ts).
  */
+import { TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
 import { LOCK_BYTE_PAGE, databasePages, u32 } from '../engine/sqlite-header.ts';
 import { type OverflowChain, type PageKind, chainOf, kindOfPage } from './btree-cells.ts';
 import type { PagePair, SideIndex } from './pages.ts';
@@ -39,12 +41,20 @@ export interface FindOptions {
   readonly indexes: (side: SideIndex) => Promise<readonly Tree[]>;
   /** Of one table. */
   readonly maxKeys: number;
+  /** Of all tables. */
+  readonly maxHeldBytes: number;
 }
 
 /** Changed pages read at a time. */
 const BATCH_PAGES = 512;
 /** Past so many keys of one table its rows are compared in order instead: that needs no memory. */
 export const MAX_CHANGED_KEYS = 100_000;
+/** Past so many bytes of rows of all tables, the table that has the most of them is compared in order. */
+export const MAX_HELD_BYTES = 128 * MIB;
+/** What holding a row costs beyond its bytes, about. */
+const HELD_ROW_BYTES = 400;
+/** Chains only spare looking for whose pages they are: past so many it is looked for. */
+const MAX_CHAINS = 200_000;
 /** SQLite's format: pages that fit one pointer map page (auto_vacuum). */
 const POINTER_MAP_STRIDE = Math.floor(4_096 / 5) + 1;
 const HEADER = { firstTrunk: 32, largestRoot: 52 } as const;
@@ -76,6 +86,8 @@ class TableSearch {
   /** Children of changed pages, per side. */
   readonly children: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
   isAll = false;
+  /** Of the rows in `found` and `sameSoFar`. */
+  heldBytes = 0;
   /** Overflow chains of rows that are not held, as all will be compared. */
   #chains: Chain[] = [];
 
@@ -90,17 +102,18 @@ class TableSearch {
 
   take(side: SideIndex, entry: Entry): void {
     if (this.isAll) {
-      if (entry.overflowPage !== 0) this.#chains.push({ side, chain: chainOf(entry) });
+      if (entry.overflowPage !== 0 && this.#chains.length < MAX_CHAINS)
+        this.#chains.push({ side, chain: chainOf(entry) });
       return;
     }
     const name = nameOf(entry.key);
     const found = this.found.get(name) ?? { entries: [null, null] };
-    // Copies: the page is not kept for a row of it.
-    found.entries[side] = { ...entry, local: new Uint8Array(entry.local) };
+    this.#hold(found, side, entry);
     const [left, right] = found.entries;
     if (left !== null && right !== null && isSameCell(left, right)) {
       this.found.delete(name);
       if (left.overflowPage !== 0) this.sameSoFar.set(name, found);
+      else this.heldBytes -= costOf(left) + costOf(right);
       return;
     }
     this.found.set(name, found);
@@ -112,13 +125,21 @@ class TableSearch {
     if (this.isAll) return;
     const name = nameOf(entry.key);
     const found = this.found.get(name) ?? { entries: [null, null] };
-    found.entries[side] ??= { ...entry, local: new Uint8Array(entry.local) };
+    if (found.entries[side] === null) this.#hold(found, side, entry);
     this.found.set(name, found);
     if (this.found.size > this.#maxKeys) this.compareAll();
   }
 
+  /** A copy: the page is not kept for a row of it. */
+  #hold({ entries }: Found, side: SideIndex, entry: Entry): void {
+    const before = entries[side];
+    this.heldBytes += costOf(entry) - (before === null ? 0 : costOf(before));
+    entries[side] = { ...entry, local: new Uint8Array(entry.local) };
+  }
+
   compareAll(): void {
     this.isAll = true;
+    this.heldBytes = 0;
     for (const { entries } of [...this.found.values(), ...this.sameSoFar.values()]) {
       for (const side of SIDES) {
         const entry = entries[side];
@@ -179,6 +200,21 @@ class Search {
     }
   }
 
+  /** Called after each batch of pages, which cannot bring many bytes. */
+  #boundHeld(): void {
+    const { maxHeldBytes } = this.#options;
+    for (;;) {
+      let total = 0;
+      let largest = this.#tables[0];
+      for (const table of this.#tables) {
+        total += table.heldBytes;
+        if (table.heldBytes > (largest?.heldBytes ?? 0)) largest = table;
+      }
+      if (total <= maxHeldBytes || largest === undefined) return;
+      largest.compareAll();
+    }
+  }
+
   async #readBatch(side: SideIndex, batch: readonly number[]): Promise<void> {
     const size = databasePages(await this.#pages.readOne(side, 1));
     // What lies beyond the end is no part of the database, whatever it held once.
@@ -212,6 +248,7 @@ class Search {
       for (const child of node?.children ?? []) table.children[side].add(child);
       for (const entry of node?.entries ?? []) table.take(side, entry);
     }
+    this.#boundHeld();
   }
 
   /** What hangs on a side's changed pages and on none of the other's. */
@@ -235,9 +272,11 @@ class Search {
     if (tree === null) return children;
     for (const [page, bytes] of await this.#pages.read(side, batch)) {
       const node = await this.#readers[side].parse(tree, page, bytes);
-      children.push(...(node?.children ?? []));
-      for (const entry of node?.entries ?? []) table.take(side, entry);
+      if (node === null) throw brokenTree(page);
+      children.push(...node.children);
+      for (const entry of node.entries) table.take(side, entry);
     }
+    this.#boundHeld();
     return children;
   }
 
@@ -301,10 +340,12 @@ class Search {
         const long: Entry[] = [];
         for (const [page, bytes] of await this.#pages.read(side, pages.splice(0, BATCH_PAGES))) {
           const node = await this.#readers[side].parse(tree, page, bytes);
-          children.push(...(node?.children ?? []));
-          long.push(...(node?.entries ?? []).filter(({ overflowPage }) => overflowPage !== 0));
+          if (node === null) throw brokenTree(page);
+          children.push(...node.children);
+          long.push(...node.entries.filter(({ overflowPage }) => overflowPage !== 0));
         }
         for (const entry of await this.#touched(side, long)) table.mark(side, entry);
+        this.#boundHeld();
         pages = [...pages, ...children];
       }
     }
@@ -367,6 +408,13 @@ function mayBeOverflow(data: Uint8Array, kind: PageKind | null, size: number): b
   return kind === null || u32(data, 0) <= size;
 }
 
+/** Hangs on a page of the tree: to go on without it would be to miss its rows. */
+function brokenTree(page: number): TidemarkError {
+  return new TidemarkError('CORRUPT', `page ${page} is part of a table's tree, and is no page of one`, {
+    nextStep: 'See what PRAGMA integrity_check says of both moments.',
+  });
+}
+
 function nameOf(key: TreeKey): string {
   return typeof key === 'bigint' ? key.toString() : key.map(textOf).join(' ');
 }
@@ -382,6 +430,10 @@ function textOf(value: RawValue): string {
     default:
       return `${value.kind === 'text' ? 't' : 'b'}${Buffer.from(value.bytes.buffer, value.bytes.byteOffset, value.bytes.byteLength).toString('hex')}`;
   }
+}
+
+function costOf({ local }: Entry): number {
+  return HELD_ROW_BYTES + local.length;
 }
 
 function isSameCell(a: Entry, b: Entry): boolean {

@@ -3,7 +3,14 @@
  * pages that changed between the two are looked at (changed-keys.ts).
  */
 import type { SqlValue } from '../engine/api.ts';
-import { type ChangedKeys, MAX_CHANGED_KEYS, type TreePair, findChangedKeys } from './changed-keys.ts';
+import {
+  type ChangedKeys,
+  type FindOptions,
+  MAX_CHANGED_KEYS,
+  MAX_HELD_BYTES,
+  type TreePair,
+  findChangedKeys,
+} from './changed-keys.ts';
 import { PagePair, type SideIndex } from './pages.ts';
 import { type ComparedTable, type RowChange, changedRows } from './rows.ts';
 import {
@@ -38,13 +45,16 @@ export interface DiffRequest {
   readonly table: string | null;
   /** Past so many changed rows of one table all of its rows are compared. */
   readonly maxKeys?: number;
+  /** Of rows that pages told of, before they are asked for. */
+  readonly maxHeldBytes?: number;
 }
 
 export async function* diff({
   sides,
   changedPages,
   table: only,
-  maxKeys,
+  maxKeys = MAX_CHANGED_KEYS,
+  maxHeldBytes = MAX_HELD_BYTES,
 }: DiffRequest): AsyncGenerator<DiffEvent> {
   const pages = new PagePair(sides, changedPages);
   const comparedInFull: string[] = [];
@@ -55,7 +65,7 @@ export async function* diff({
       if (only === null || wanted(change.object.table)) yield { kind: 'schema', change };
     }
     const tables = await comparedTables(sides, left, right);
-    const keys = await keysOf(sides, pages, [left, right], tables, maxKeys ?? MAX_CHANGED_KEYS);
+    const keys = await keysOf(sides, pages, [left, right], tables, { maxKeys, maxHeldBytes });
     for (const [index, table] of tables.entries()) {
       if (!wanted(table.name)) continue;
       const changed = keys[index] ?? 'all';
@@ -77,7 +87,7 @@ async function keysOf(
   pages: PagePair,
   schemas: readonly [Schema, Schema],
   tables: readonly ComparedTable[],
-  maxKeys: number,
+  limits: Pick<FindOptions, 'maxKeys' | 'maxHeldBytes'>,
 ): Promise<readonly ChangedKeys[]> {
   const treeOn = (shape: TableShape | null | undefined): Tree | null =>
     shape === null || shape === undefined ? null : treeOf(shape);
@@ -98,7 +108,7 @@ async function keysOf(
       rootPage,
       columns,
     }));
-  const found = await findChangedKeys({ pages, tables: pairs, indexes, maxKeys });
+  const found = await findChangedKeys({ pages, tables: pairs, indexes, ...limits });
   return tables.map((_, index) => found.get(`${index}`) ?? 'all');
 }
 

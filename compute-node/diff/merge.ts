@@ -7,6 +7,7 @@
  * 2. Nothing is applied that the schema there does not fit (merge-fit.ts), nor to a virtual table's own tables that both changed.
  */
 import { TidemarkError } from '../../src/base/errors.ts';
+import { MIB } from '../../src/base/limits.ts';
 import type { Lsn } from '../../src/log/lsn.ts';
 import { commonPoint } from '../../src/timeline/ancestry.ts';
 import {
@@ -21,7 +22,7 @@ import type { Differences } from './differences.ts';
 import { runQueries } from './engine-side.ts';
 import { Lineage } from './lineage.ts';
 import { refuseMisfits } from './merge-fit.ts';
-import { type ComparedTable, type RowChange, textOfRow } from './rows.ts';
+import { type ComparedTable, type RowChange, sizeOfRow, textOfRow } from './rows.ts';
 import { type Schema, type SchemaChange, readSchema } from './schema.ts';
 import type { DiffSide, Row } from './side.ts';
 
@@ -90,10 +91,11 @@ export async function merge(differences: Differences, request: MergeRequest): Pr
   const lineage = new Lineage(differences.context);
   const base = await baseOf(lineage, theirs, ours);
   const changes = await changesBetween(differences, lineage, base, theirs, policy);
-  await refuseVirtual(differences, lineage, base, ours, changes);
   const connection = await engine.connectToMerge();
   try {
-    const outcome = await apply(connection, changes, request);
+    const outcome = await apply(connection, changes, request, () =>
+      refuseVirtual(differences, lineage, base, changes, into),
+    );
     return { ...outcome, policy, base: { volume: base.name, lsn: base.point.lsn } };
   } finally {
     await connection.close();
@@ -112,6 +114,16 @@ async function baseOf(lineage: Lineage, theirs: ResolvedPoint, ours: ResolvedPoi
   );
 }
 
+/** Rows as they are, of which the changeset has only what changed in them. */
+const MAX_UPDATED_BYTES = 256 * MIB;
+
+function tooManyUpdates(): TidemarkError {
+  const size = `${MAX_UPDATED_BYTES / MIB} MiB`;
+  return new TidemarkError('TOO_LARGE', `the rows that were updated take more than ${size}`, {
+    nextStep: 'Merge an earlier moment first, or with --policy abort or ours.',
+  });
+}
+
 async function changesBetween(
   differences: Differences,
   lineage: Lineage,
@@ -123,6 +135,7 @@ async function changesBetween(
   const schema: SchemaChange[] = [];
   const tables = new Map<ComparedTable, { inserts: number; updates: number; deletes: number }>();
   const updated = new Map<string, { table: ComparedTable; change: RowChange }>();
+  let updatedBytes = 0;
   for await (const event of differences.comparePoints(lineage, base, theirs, null)) {
     if (event.kind === 'schema') schema.push(event.change);
     if (event.kind !== 'row') continue;
@@ -133,8 +146,10 @@ async function changesBetween(
     const counts = tables.get(table) ?? { inserts: 0, updates: 0, deletes: 0 };
     tables.set(table, counts);
     counts[`${change.kind}s`] += 1;
-    if (policy === 'theirs' && change.kind === 'update')
-      updated.set(rowName(table.name, change.key), { table, change });
+    if (policy !== 'theirs' || change.kind !== 'update' || change.after === null) continue;
+    updated.set(rowName(table.name, change.key), { table, change: { ...change, before: null } });
+    updatedBytes += sizeOfRow(change.after);
+    if (updatedBytes > MAX_UPDATED_BYTES) throw tooManyUpdates();
   }
   const { firstLeftOut } = writer;
   if (firstLeftOut !== null) {
@@ -149,13 +164,16 @@ async function changesBetween(
   return { writer, schema, tables, updated };
 }
 
-/** Tables that a virtual table keeps mean nothing row by row: they are taken over as they are, or not at all. */
+/**
+ * Tables that a virtual table keeps mean nothing row by row: they are taken over as they are, or not at all. Looked at while nobody else can write to
+ * `into`.
+ */
 async function refuseVirtual(
   differences: Differences,
   lineage: Lineage,
   base: ResolvedPoint,
-  ours: ResolvedPoint,
   { tables, schema }: Changes,
+  into: string,
 ): Promise<void> {
   const made = schema.find(({ object }) => /^create\s+virtual\b/i.test(object.sql));
   if (made !== undefined) {
@@ -164,6 +182,8 @@ async function refuseVirtual(
     });
   }
   const shadows = [...tables.keys()].filter(({ shapes }) => shapes[1]?.isShadow === true);
+  if (shadows.length === 0) return;
+  const ours = await differences.resolve(into);
   for (const { name } of shadows) {
     for await (const event of differences.comparePoints(lineage, base, ours, name)) {
       if (event.kind !== 'row') continue;
@@ -182,12 +202,14 @@ async function apply(
   connection: MergeConnection,
   changes: Changes,
   { policy, dryRun, into }: MergeRequest,
+  refuseAlone: () => Promise<void>,
 ): Promise<Applied> {
   // References are checked whatever clients do: a merge must not leave rows without those they refer to.
   await connection.runScript('PRAGMA foreign_keys = ON', STRONG);
   await connection.runScript('BEGIN IMMEDIATE', STRONG);
   let isOver = false;
   try {
+    await refuseAlone();
     const side = sideOf(connection);
     const schema = await readSchema(side);
     const wanted = neededSchema(changes.schema, schema, into);

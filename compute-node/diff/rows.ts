@@ -41,6 +41,10 @@ const BATCH_BYTES = 4 * MIB;
 const BATCH_ROWS = 200;
 /** Bytes of rows held until both sides were seen, where physical order does not bring them together. */
 const MAX_HELD_BYTES = 256 * MIB;
+/** What holding a row costs beyond its values, about. */
+const HELD_ROW_BYTES = 400;
+/** Of one batch: they may be a thousand times as large as those of the batch before. */
+const MAX_ORDERED_ROWS = 500;
 
 export async function* changedRows(
   sides: readonly [DiffSide, DiffSide],
@@ -59,13 +63,15 @@ export async function* changedRows(
     );
   }
   const fetched = keys === 'all' ? allRows(sides, table) : rowsByKey(sides, table, [...keys.values()]);
-  // Where the tree's order is the key's, both sides' rows of a key come together. Keys that compare as equal can be written in more than
-  // one way, so that rows asked for by key may come more than once.
-  const isByRowid = treeOf(table).kind === 'rowid' && (table.keyColumns.length === 0 || isRowidKey(table));
-  const isByKey = isByRowid || (keys === 'all' && treeOf(table).kind === 'key');
-  const matcher = new Matcher(table);
+  // A row of each side that is asked for by rowid comes once; one of a tree in order of the key in which all rows are gone through, too. Keys that
+  // compare as equal can be written in more than one way, so that rows asked for by such keys may come more than once.
+  const isByRowid = treeOf(table).kind === 'rowid';
+  const isOnce = isByRowid || keys === 'all';
+  // Both sides' rows of one key come together.
+  const isByKey = isByRowid ? table.keyColumns.length === 0 || isRowidKey(table) : keys === 'all';
+  const matcher = new Matcher(table, isOnce);
   for await (const pair of fetched) {
-    matcher.take(pair);
+    yield* matcher.take(pair);
     if (isByKey) yield* matcher.changes();
   }
   yield* matcher.changes();
@@ -75,24 +81,33 @@ interface RowPair {
   readonly rows: readonly [FetchedRow | null, FetchedRow | null];
 }
 
+interface Held {
+  readonly key: Row;
+  readonly rows: [Row | null, Row | null];
+  bytes: number;
+}
+
 interface FetchedRow {
   readonly rowid: SqlValue;
   readonly values: Row;
 }
 
-/** Brings the two sides' rows of one key together. */
+/** Brings the two sides' rows of one key together, and holds those whose other side has not come yet. */
 class Matcher {
   readonly #table: ComparedTable;
+  readonly #isOnce: boolean;
   readonly #keyPlaces: readonly number[];
-  #held = new Map<string, { key: Row; rows: [Row | null, Row | null] }>();
+  #held = new Map<string, Held>();
   #heldBytes = 0;
 
-  constructor(table: ComparedTable) {
+  /** `isOnce`: no row comes twice, so that what both sides have of a key is all there is of it. */
+  constructor(table: ComparedTable, isOnce: boolean) {
     this.#table = table;
+    this.#isOnce = isOnce;
     this.#keyPlaces = table.keyColumns.map((name) => table.columns.indexOf(name));
   }
 
-  take({ rows }: RowPair): void {
+  *take({ rows }: RowPair): Generator<RowChange> {
     const [left, right] = rows;
     if (left !== null && right !== null && isSameRow(left.values, right.values)) {
       if (this.#keyPlaces.length > 0 || left.rowid === right.rowid) return;
@@ -103,10 +118,19 @@ class Matcher {
       const key = this.#keyOf(row);
       // A row without a whole key is told apart by rowid, for want of a better.
       const name = key.includes(null) ? `rowid ${row.rowid}` : textOfRow(key);
-      const known = this.#held.get(name) ?? { key, rows: [null, null] };
+      const known = this.#held.get(name) ?? { key, rows: [null, null], bytes: 0 };
       known.rows[side] = row.values;
+      const isWhole = this.#isOnce && known.rows[0] !== null && known.rows[1] !== null;
+      if (isWhole) {
+        this.#held.delete(name);
+        this.#heldBytes -= known.bytes;
+        yield* this.#changeOf(known);
+        continue;
+      }
+      const bytes = HELD_ROW_BYTES + 2 * name.length + sizeOfRow(row.values);
+      known.bytes += bytes;
+      this.#heldBytes += bytes;
       this.#held.set(name, known);
-      this.#heldBytes += sizeOfRow(row.values);
     }
     if (this.#heldBytes <= MAX_HELD_BYTES) return;
     throw new TidemarkError(
@@ -117,15 +141,16 @@ class Matcher {
   }
 
   *changes(): Generator<RowChange> {
-    for (const { key, rows } of this.#held.values()) {
-      const [before, after] = rows;
-      if (before !== null && after !== null && isSameRow(before, after)) continue;
-      const kind = before === null ? 'insert' : after === null ? 'delete' : 'update';
-      const hasNullKey = this.#keyPlaces.length > 0 && key.includes(null);
-      yield { kind, key, before, after, hasNullKey };
-    }
+    for (const held of this.#held.values()) yield* this.#changeOf(held);
     this.#held.clear();
     this.#heldBytes = 0;
+  }
+
+  *#changeOf({ key, rows: [before, after] }: Held): Generator<RowChange> {
+    if (before !== null && after !== null && isSameRow(before, after)) return;
+    const kind = before === null ? 'insert' : after === null ? 'delete' : 'update';
+    const hasNullKey = this.#keyPlaces.length > 0 && key.includes(null);
+    yield { kind, key, before, after, hasNullKey };
   }
 
   #keyOf(row: FetchedRow): Row {
@@ -265,7 +290,10 @@ async function* orderedRows(
     }
     if (rows.length < limit) return;
     // About so many rows as fit a batch.
-    limit = Math.max(1, Math.min(2_000, Math.floor((BATCH_BYTES * rows.length) / Math.max(bytes, 1))));
+    limit = Math.max(
+      1,
+      Math.min(MAX_ORDERED_ROWS, Math.floor((BATCH_BYTES * rows.length) / Math.max(bytes, 1))),
+    );
   }
 }
 
@@ -284,13 +312,12 @@ function afterCondition(tree: TableShape['tree'], names: readonly string[], befo
 
 function treeOf({ shapes }: ComparedTable): TableShape['tree'] {
   const shape = shapes[1] ?? shapes[0];
-  return shape?.tree ?? { kind: 'rowid', rowidName: 'rowid' };
+  return shape?.tree ?? { kind: 'rowid', rowidName: 'rowid', isKey: false };
 }
 
-/** The key is an INTEGER PRIMARY KEY: the rowid. */
-function isRowidKey(table: ComparedTable): boolean {
-  const tree = treeOf(table);
-  return tree.kind === 'rowid' && table.keyColumns.length === 1 && tree.rowidName === table.keyColumns[0];
+/** On every side that has the table. */
+function isRowidKey({ shapes }: ComparedTable): boolean {
+  return shapes.every((shape) => shape === null || (shape.tree.kind === 'rowid' && shape.tree.isKey));
 }
 
 function isSameRow(a: Row, b: Row): boolean {
@@ -312,7 +339,8 @@ export function textOfRow(row: Row): string {
     .join(' ');
 }
 
-function sizeOfRow(row: Row): number {
+/** What a row takes in memory, about. */
+export function sizeOfRow(row: Row): number {
   let bytes = 0;
   for (const value of row) {
     if (typeof value === 'string') bytes += 2 * value.length;

@@ -15,8 +15,13 @@ export interface Column {
 
 /** How a row is found in its table's tree. */
 export type RowTree =
-  /** By rowid, under a name that no column hides; null: all three are hidden and there is no INTEGER PRIMARY KEY. */
-  | { readonly kind: 'rowid'; readonly rowidName: string | null }
+  | {
+      readonly kind: 'rowid';
+      /** One that no column hides; null: all three are hidden and there is no INTEGER PRIMARY KEY. */
+      readonly rowidName: string | null;
+      /** The primary key is an INTEGER PRIMARY KEY: the rowid itself. */
+      readonly isKey: boolean;
+    }
   /** WITHOUT ROWID: by its primary key, in this order. */
   | { readonly kind: 'key'; readonly columns: readonly KeyColumn[] };
 
@@ -129,25 +134,18 @@ async function readShapes(
       .sort((a, b) => a.keyPlace - b.keyPlace)
       .map((column) => column.name);
     const allNames = new Set(info.map((row) => text(row[1]).toLowerCase()));
+    // An INTEGER PRIMARY KEY is the one key that needs no index.
+    const isKey = keyColumns.length === 1 && key.length === 0;
     const tree: RowTree = isWithoutRowid(name)
       ? { kind: 'key', columns: key.map(keyColumn) }
-      : { kind: 'rowid', rowidName: rowidName(columns, keyColumns, allNames, key.length > 0) };
+      : { kind: 'rowid', rowidName: rowidName(allNames, isKey ? keyColumns[0] : undefined), isKey };
     shapes.set(name, { columns, tree, keyColumns });
   }
   return shapes;
 }
 
-/** An INTEGER PRIMARY KEY is the rowid itself: it is the one key that needs no index. */
-function rowidName(
-  columns: readonly Column[],
-  keyColumns: readonly string[],
-  taken: ReadonlySet<string>,
-  hasKeyIndex: boolean,
-): string | null {
-  const free = ROWID_NAMES.find((name) => !taken.has(name));
-  if (free !== undefined) return free;
-  const alias = columns.find(({ name }) => name === keyColumns[0]);
-  return keyColumns.length === 1 && !hasKeyIndex && alias !== undefined ? alias.name : null;
+function rowidName(taken: ReadonlySet<string>, key: string | undefined): string | null {
+  return ROWID_NAMES.find((name) => !taken.has(name)) ?? key ?? null;
 }
 
 function keyColumn(row: Row): KeyColumn {

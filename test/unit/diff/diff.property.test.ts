@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { ChangesetWriter } from '../../../compute-node/diff/changeset.ts';
+import { MAX_HELD_BYTES } from '../../../compute-node/diff/changed-keys.ts';
 import { type DiffEvent, diff } from '../../../compute-node/diff/diff.ts';
 import type { Row } from '../../../compute-node/diff/side.ts';
 import { ChangesetApplier } from '../../../compute-node/engine/worker/apply-changeset.ts';
@@ -206,7 +207,9 @@ describe('the difference of two states', () => {
           [after, before],
         ] as const) {
           const maxKeys = random.chance(0.3) ? random.below(8) : 100_000;
-          const found = await diffText(diff({ sides: [left, right], changedPages, table: null, maxKeys }));
+          const maxHeldBytes = random.chance(0.3) ? random.below(100_000) : MAX_HELD_BYTES;
+          const request = { sides: [left, right] as const, changedPages, table: null, maxKeys, maxHeldBytes };
+          const found = await diffText(diff(request));
           expect(found, `round ${round}: ${done.join('; ')}`).toEqual(plainDiff(left, right));
           const result = await applied(left, diff({ sides: [left, right], changedPages, table: null }));
           if (result !== null) expect(result).toEqual(allRows(right));

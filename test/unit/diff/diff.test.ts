@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { ChangesetWriter } from '../../../compute-node/diff/changeset.ts';
 import { type DiffEvent, diff } from '../../../compute-node/diff/diff.ts';
-import type { Row } from '../../../compute-node/diff/side.ts';
+import type { DiffSide, Row } from '../../../compute-node/diff/side.ts';
 import { ChangesetApplier } from '../../../compute-node/engine/worker/apply-changeset.ts';
 import { PlainDatabase, differingPages } from '../../support/diff-database.ts';
 
@@ -166,6 +166,47 @@ describe('rows', () => {
     ).toEqual(tables.map((i) => `t${i} ${i + 1}`).sort());
     expect(events.at(-1)).toMatchObject({ kind: 'end', comparedInFull: [] });
   });
+});
+
+describe('of a table whose rows all differ, no row is held once it is told', () => {
+  const rows = (id: string) =>
+    `CREATE TABLE t (${id}, v); WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 900) INSERT INTO t SELECT x, 'v' FROM n`;
+
+  /** Rows told before the last one was asked for, at the first change. */
+  async function firstChangeAfter(id: string): Promise<number> {
+    const database = await PlainDatabase.open();
+    database.run(rows(id));
+    const left = await database.snapshot();
+    database.run("UPDATE t SET v = 'w'");
+    const right = await database.snapshot();
+    let asked = 0;
+    const counting: DiffSide = {
+      readPages: (pages) => right.readPages(pages),
+      query: async (statements) => {
+        const answers = await right.query(statements);
+        if (statements[0]?.sql.includes('ORDER BY') && statements[0].sql.includes('FROM "t"'))
+          asked += answers[0]?.length ?? 0;
+        return answers;
+      },
+    };
+    const changedPages = differingPages(left.bytes, right.bytes);
+    let first = -1;
+    let told = 0;
+    for await (const event of diff({ sides: [left, counting], changedPages, table: null, maxKeys: 10 })) {
+      if (event.kind !== 'row') continue;
+      if (told === 0) first = asked;
+      told += 1;
+    }
+    expect(told).toBe(900);
+    for (const { database: copy } of [left, right]) copy.close();
+    database.close();
+    return first;
+  }
+
+  for (const id of ['id INTEGER PRIMARY KEY', 'id TEXT PRIMARY KEY', 'id'])
+    test(`by ${id}`, async () => {
+      expect(await firstChangeAfter(id)).toBeLessThan(100);
+    });
 });
 
 describe('a changeset', () => {

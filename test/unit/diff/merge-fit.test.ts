@@ -5,7 +5,15 @@ import { type TableShape, readSchema } from '../../../compute-node/diff/schema.t
 import type { ComparedTable } from '../../../compute-node/diff/rows.ts';
 import { PlainDatabase } from '../../support/diff-database.ts';
 
-async function tablesOf(sql: string): Promise<ReadonlyMap<string, TableShape>> {
+const known = new Map<string, Promise<ReadonlyMap<string, TableShape>>>();
+
+function tablesOf(sql: string): Promise<ReadonlyMap<string, TableShape>> {
+  const tables = known.get(sql) ?? readTables(sql);
+  known.set(sql, tables);
+  return tables;
+}
+
+async function readTables(sql: string): Promise<ReadonlyMap<string, TableShape>> {
   const database = await PlainDatabase.open();
   database.run(sql);
   const snapshot = await database.snapshot();
