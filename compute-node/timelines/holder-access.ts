@@ -10,7 +10,9 @@ import type { AgoFrom } from '../../src/timeline/resolve-moment.ts';
 import type { ReadPoint } from '../../src/timeline/run.ts';
 import type { Backtracked } from './api.ts';
 
-const REQUEST_TIMEOUT_MS = 15_000;
+const RESOLVE_TIMEOUT_MS = 15_000;
+/** Longer than the drain of a volume and a take-over take at most: who gave up earlier would not learn the bookmark. */
+const BACKTRACK_TIMEOUT_MS = 60_000;
 
 /** A read point as one compute node tells another. JSON carries it as it is. */
 export interface ToldMoment extends ReadPoint {
@@ -30,16 +32,27 @@ export function httpHolderAccess(authToken: string | null): HolderAccess {
   return {
     async resolve(url, name, moment, agoFrom) {
       const at = moment === null ? '' : `?at=${encodeURIComponent(formatMoment(moment))}&ago-from=${agoFrom}`;
-      return (await exchange(`${pathOf(url, name)}/moment${at}`, null, authToken)) as ToldMoment;
+      return (await exchange(
+        `${pathOf(url, name)}/moment${at}`,
+        null,
+        authToken,
+        RESOLVE_TIMEOUT_MS,
+      )) as ToldMoment;
     },
     async backtrack(url, name, to) {
       const path = `${pathOf(url, name)}/backtrack`;
-      return (await exchange(path, { to: formatMoment(to) }, authToken)) as Backtracked;
+      const answer = await exchange(path, { to: formatMoment(to) }, authToken, BACKTRACK_TIMEOUT_MS);
+      return answer as Backtracked;
     },
   };
 }
 
-async function exchange(path: string, body: object | null, authToken: string | null): Promise<unknown> {
+async function exchange(
+  path: string,
+  body: object | null,
+  authToken: string | null,
+  timeoutMs: number,
+): Promise<unknown> {
   let response: Response;
   let answer: unknown;
   try {
@@ -50,7 +63,7 @@ async function exchange(path: string, body: object | null, authToken: string | n
         ...(authToken === null ? {} : { authorization: `Bearer ${authToken}` }),
       },
       ...(body === null ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     answer = await response.json();
   } catch (cause) {
