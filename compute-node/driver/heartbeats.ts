@@ -5,7 +5,7 @@
  * Every message has a sequence number of its own, over all nodes, so that "sent after" is a comparison: an answer to a sequence greater
  * than `lastSequence` was at some moment is an answer to a message sent after that moment.
  */
-import { HEARTBEAT_INTERVAL_MS } from '../../src/base/limits.ts';
+import { HEARTBEAT_INTERVAL_MS, KIB } from '../../src/base/limits.ts';
 import type { Timer, Timers } from '../../src/env/env.ts';
 import type { ClientStream, StorageNodeClient } from '../../src/env/transport.ts';
 import type { NodeId, VolumeId } from '../../src/log/lsn.ts';
@@ -16,6 +16,8 @@ import type { ClockReading } from '../volume/lease.ts';
 const MIN_ROUND_PAUSE_MS = 2;
 /** PG entries of one message; more volumes go into further messages. About 30 bytes each. */
 const MAX_PGS_PER_MESSAGE = 5_000;
+/** Retention values of one message: with many pins one is large, and a message that is too large would cost every volume here its leases. */
+const MAX_RETENTION_BYTES_PER_MESSAGE = 512 * KIB;
 /** Unanswered messages whose send times are remembered per node; older ones are answered too late to matter. */
 const MAX_UNANSWERED = 64;
 
@@ -122,10 +124,12 @@ export class Heartbeats {
     if (link === undefined) return;
     let volumes: HeartbeatVolume[] = [];
     let pgCount = 0;
+    let retentionBytes = 0;
     const flush = (): void => {
       if (volumes.length > 0) this.#send(link, volumes);
       volumes = [];
       pgCount = 0;
+      retentionBytes = 0;
     };
     for (const member of this.#members) {
       if (link.isFull || !link.stream.isUp) return;
@@ -133,7 +137,8 @@ export class Heartbeats {
       if (volume === null) continue;
       volumes.push(volume);
       pgCount += 1 + volume.pgs.length;
-      if (pgCount >= MAX_PGS_PER_MESSAGE) flush();
+      retentionBytes += volume.retention.length;
+      if (pgCount >= MAX_PGS_PER_MESSAGE || retentionBytes >= MAX_RETENTION_BYTES_PER_MESSAGE) flush();
     }
     flush();
   }

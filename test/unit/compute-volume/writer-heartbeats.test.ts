@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Heartbeats, type HeartbeatMember } from '../../../compute-node/driver/heartbeats.ts';
+import { KIB, MIB } from '../../../src/base/limits.ts';
 import { nodeTimers } from '../../../src/adapters/timers.ts';
 import type { StorageNodeClient, StreamHandlers } from '../../../src/env/transport.ts';
 import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
@@ -101,6 +102,21 @@ describe('heartbeats', () => {
     nowMs += 400;
     streams.get(a)!.answer(request!.sequence);
     expect(member.heard).toEqual([[a, request!.sequence, 1_000]]);
+  });
+
+  it('of many volumes with many pins go into more messages than one, each of a size that is taken', () => {
+    const heartbeats = start();
+    for (let index = 0; index < 8; index += 1) {
+      const volume = `volume${index}` as VolumeId;
+      const retention = new Uint8Array(800 * KIB);
+      heartbeats.join({ ...memberOf(volume), heartbeatFor: () => ({ ...heartbeatOf(volume), retention }) });
+    }
+    streams.get(a)!.up();
+    const { sent } = streams.get(a)!;
+    expect(sent.flatMap(({ volumes }) => volumes).length).toBe(8);
+    expect(new Set(sent.map(({ sequence }) => sequence)).size).toBe(sent.length);
+    for (const { volumes } of sent)
+      expect(volumes.reduce((sum, { retention }) => sum + retention.length, 0)).toBeLessThan(2 * MIB);
   });
 
   it('number their messages over all nodes, so that later ones have greater numbers', () => {
