@@ -102,6 +102,8 @@ class WrittenVolume implements AdministeredVolume {
   #writableWaiters: WritableWaiter[] = [];
   #isFlushDue = false;
   #isReleasing = false;
+  /** Under way. */
+  #announcements = 0;
   /** Nodes that have answered a heartbeat that gave their promise back. */
   readonly #released = new Set<NodeId>();
   #firstReleaseSequence = 0;
@@ -376,6 +378,7 @@ class WrittenVolume implements AdministeredVolume {
   async #announce(): Promise<void> {
     const { heartbeats } = this.#options.links;
     const after = heartbeats.lastSequence;
+    this.#announcements += 1;
     heartbeats.requestRound();
     const untilMs = this.#nowMs() + ANNOUNCE_TIMEOUT_MS;
     const hasHeard = (node: NodeId): boolean => (this.#answered.get(node) ?? 0) > after;
@@ -383,6 +386,7 @@ class WrittenVolume implements AdministeredVolume {
       this.#writer.manifest.pgs.every(({ pg }) => this.#writer.quorumOf(pg).isWriteQuorum(hasHeard));
     while (this.#ended === null && this.#nowMs() < untilMs && !isTold())
       await pause(this.#options.timers, RELEASE_POLL_MS);
+    this.#announcements -= 1;
   }
 
   #connectedNodes(): NodeId[] {
@@ -510,7 +514,9 @@ class WrittenVolume implements AdministeredVolume {
   }
 
   #heartbeatFor(node: NodeId, sequence: number): HeartbeatVolume | null {
-    return this.#writer.heartbeatFor(node, this.#isReleasing, this.#floor.retentionFor(node, sequence));
+    const retention = this.#floor.retentionFor(node, sequence);
+    const keep = this.#isReleasing || this.#announcements > 0;
+    return this.#writer.heartbeatFor(node, this.#isReleasing, retention, keep);
   }
 
   #onGrant(node: NodeId, sent: SentHeartbeat, incarnation: string, grant: HeartbeatGrant): void {

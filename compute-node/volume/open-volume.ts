@@ -81,7 +81,7 @@ export interface VolumePast {
   requiredScl(pg: PgIndex, at: Lsn): Lsn;
   /** Holds the floor at or below `lsn` for so long: `holder` reads there. Asked again it lasts from then on; 0 lets go. */
   holdReadPoint(holder: string, lsn: Lsn, forMs: number): void;
-  /** Resolves when a write quorum of every PG has been told the VDL of now, or after a while. */
+  /** Resolves when a write quorum of every PG has been told the VDL of now and has it on disk, or after a while. */
   announce(): Promise<void>;
   /** The retention register was changed by somebody else than the writer. */
   noteRetention(committed: RetentionValue): void;

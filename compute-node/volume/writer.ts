@@ -276,11 +276,16 @@ export class VolumeWriter {
   }
 
   /** What to say to a node about this volume in the next heartbeat; null when it holds no segment of it. */
-  heartbeatFor(nodeId: NodeId, isRelease: boolean, retention: Uint8Array): HeartbeatVolume | null {
+  heartbeatFor(
+    nodeId: NodeId,
+    isRelease: boolean,
+    retention: Uint8Array,
+    keep = isRelease,
+  ): HeartbeatVolume | null {
     const node = this.nodes.get(nodeId);
     if (node === undefined || this.state.kind === 'deposed' || this.state.kind === 'dropped') return null;
     const pgs = this.news.pgsFor(node, this.tracker, this.manifests.committedCount);
-    return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention };
+    return { volume: this.volume, epoch: this.epoch, release: isRelease, pgs, retention, keep };
   }
 
   /** A newer retention value was committed. */

@@ -69,6 +69,8 @@ export interface HeartbeatVolume {
   readonly pgs: readonly { readonly pg: PgIndex; readonly vdl: Lsn; readonly tail: Lsn }[];
   /** A committed retention value (floor and pins travel together, or a pin could be collected); empty: nothing new. */
   readonly retention: Uint8Array;
+  /** What is known there of the volume's VDL is made durable before the answer: of a PG that is not written to it would be forgotten over a restart. */
+  readonly keep: boolean;
 }
 
 export interface HeartbeatRequest {

@@ -79,6 +79,7 @@ function learn(
   for (const { pg, vdl, tail } of heartbeat.pgs) {
     inTerm.find((segment) => segment.pg === pg)?.learnVdl(vdl, tail);
   }
+  if (heartbeat.keep) ops.push(...inTerm.map((segment) => segment.marks()));
   if (heartbeat.retention.length === 0) return;
   try {
     const retention = decodeRetention(heartbeat.retention);

@@ -325,7 +325,9 @@ export class Segment {
     if (this.retentionBytes !== null && sameBytes(this.retentionBytes, bytes)) return [];
     this.retention = value;
     this.retentionBytes = bytes;
-    return [{ kind: 'home', key: this.keys.retention, value: bytes }];
+    const told: DurableOp = { kind: 'home', key: this.keys.retention, value: bytes };
+    // Nobody will ever tell the VDL again, and clones stand on what is durable by it.
+    return value.dropped ? [told, this.marks()] : [told];
   }
 
   /** What the peers remember of this segment, and it had forgotten: in force again at once. */

@@ -80,6 +80,7 @@ function soundRequest(random: SeededRandom, method: StorageNodeMethod, volume: T
             release: random.chance(0.1),
             pgs: [{ pg: 0 as never, vdl: volume.lastLsn, tail: volume.lastLsn }],
             retention: random.chance(0.3) ? encodeRetention(retention(random)) : new Uint8Array(0),
+            keep: random.chance(0.2),
           },
         ],
       } satisfies Body<'heartbeat'>;

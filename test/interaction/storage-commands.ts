@@ -143,6 +143,7 @@ class Story {
             pgs: [{ pg: 0 as PgIndex, vdl, tail: this.volume.tail(0, vdl) }],
             retention:
               this.floor === 0 ? new Uint8Array(0) : encodeRetention(this.volume.retention(this.floor)),
+            keep: plain.includes('keep'),
           };
           const request = {
             clusterId: TEST_CLUSTER,

@@ -204,7 +204,9 @@ export class SimWriter {
     const { epoch, manifest } = this.takenOver;
     const pgs = manifest.pgs.map(({ pg }) => ({ pg, vdl: this.vdl, tail: this.#tracker.tailOf(pg) }));
     this.#sequence += 1;
-    const volumes = [{ volume: VOLUME, epoch, release: false, pgs, retention: new Uint8Array(0) }];
+    const volumes = [
+      { volume: VOLUME, epoch, release: false, pgs, retention: new Uint8Array(0), keep: false },
+    ];
     const body = {
       clusterId: CLUSTER_ID,
       sequence: this.#sequence,

@@ -35,6 +35,7 @@ const heartbeatOf = (volume: VolumeId): HeartbeatVolume => ({
   release: false,
   pgs: [],
   retention: new Uint8Array(),
+  keep: false,
 });
 
 let nowMs = 0;

@@ -40,7 +40,14 @@ function setUp() {
       computeUrl: 'http://c',
       sequence: 1,
       volumes: [
-        { volume: volume.volume, epoch: volume.epoch, release: false, pgs: [], retention: new Uint8Array(0) },
+        {
+          volume: volume.volume,
+          epoch: volume.epoch,
+          release: false,
+          pgs: [],
+          retention: new Uint8Array(0),
+          keep: false,
+        },
       ],
     }).grants[0]?.refusal?.code;
   const codes = (node: NodeId) => [

@@ -301,7 +301,9 @@ describe('while a node asks its peers', () => {
       sequence: 1,
       computeId: 'c',
       computeUrl: '',
-      volumes: [{ volume: id, epoch: current, release: false, pgs: [], retention: new Uint8Array(0) }],
+      volumes: [
+        { volume: id, epoch: current, release: false, pgs: [], retention: new Uint8Array(0), keep: false },
+      ],
     });
     expect(heartbeat.grants[0]).toMatchObject({ granted: false, refusal: { code: 'UNAVAILABLE' } });
     expect(cluster.ask(A, 'status', { clusterId: TEST_CLUSTER }).refusal).toBeNull();

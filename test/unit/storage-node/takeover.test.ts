@@ -188,7 +188,16 @@ describe('install', () => {
         sequence: 1,
         computeId: 'c',
         computeUrl: 'u',
-        volumes: [{ volume: volume.volume, epoch, release: false, pgs: [], retention: new Uint8Array(0) }],
+        volumes: [
+          {
+            volume: volume.volume,
+            epoch,
+            release: false,
+            pgs: [],
+            retention: new Uint8Array(0),
+            keep: false,
+          },
+        ],
       }).grants[0];
     expect(beat(volume.epoch)?.granted).toBe(true);
     volume.takeOver('w2', 0 as Lsn);
