@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Lsn, NodeId, PgIndex, RunId } from '../../../src/log/lsn.ts';
 import { encodeRetention } from '../../../src/register/codec.ts';
+import type { HeartbeatVolume } from '../../../src/messages/messages.ts';
 import type { RetentionValue } from '../../../src/register/values.ts';
 import { parseKey } from '../../../storage-node/core/keys.ts';
 import { StorageCluster, TEST_CLUSTER, TEST_NODES } from '../../support/storage-cluster.ts';
@@ -33,7 +34,7 @@ function setUp() {
       volume: volume.volume,
       retention: encodeRetention(value),
     });
-  const heartbeat = (node: NodeId) =>
+  const heartbeat = (node: NodeId, news: Partial<HeartbeatVolume> = {}) =>
     cluster.ask(node, 'heartbeat', {
       clusterId: TEST_CLUSTER,
       computeId: 'c',
@@ -47,6 +48,7 @@ function setUp() {
           pgs: [],
           retention: new Uint8Array(0),
           keep: false,
+          ...news,
         },
       ],
     }).grants[0]?.refusal?.code;
@@ -56,7 +58,7 @@ function setUp() {
     cluster.ask(node, 'install', volume.install(0, null, { number: 9, writerId: 'w9' })).refusal?.code,
     heartbeat(node),
   ];
-  return { cluster, volume, everywhere, dropped, tell, codes };
+  return { cluster, volume, everywhere, dropped, tell, heartbeat, codes };
 }
 
 const ALL_DROPPED = ['VOLUME_DROPPED', 'VOLUME_DROPPED', 'VOLUME_DROPPED', 'VOLUME_DROPPED'];
@@ -123,5 +125,39 @@ describe('a dropped volume', () => {
     );
     expect(cluster.core(A)?.segments.get(volume.volume, PG)).not.toBeNull();
     expect(tell(A, dropped()).segments).toBe(0);
+  });
+});
+
+/** What a clone of such a moment needs to be told of a PG that has no record near it. */
+describe('how far a quiet part of a volume is durable', () => {
+  const BEYOND = 90 as Lsn;
+
+  function afterPowerCut(told: (setup: ReturnType<typeof setUp>) => void): Lsn[] {
+    const setup = setUp();
+    const { cluster, volume, heartbeat } = setup;
+    const pgs = [{ pg: PG, vdl: BEYOND, tail: volume.lastLsn }];
+    for (const { nodeId } of TEST_NODES) expect(heartbeat(nodeId, { pgs })).toBeUndefined();
+    told(setup);
+    for (const { nodeId } of TEST_NODES) cluster.crash(nodeId);
+    for (const { nodeId } of TEST_NODES) cluster.restart(nodeId);
+    cluster.advance(5_000);
+    return TEST_NODES.map(
+      ({ nodeId }) => cluster.core(nodeId)?.segments.known(volume.volume, PG)?.vdl as Lsn,
+    );
+  }
+
+  test('is known after a power cut of all nodes when a heartbeat asked for that', () => {
+    const vdls = afterPowerCut(({ heartbeat }) => {
+      for (const { nodeId } of TEST_NODES) heartbeat(nodeId, { keep: true });
+    });
+    expect(new Set(vdls)).toEqual(new Set([BEYOND]));
+  });
+
+  test('is known when the volume was dropped: nobody would tell again', () => {
+    const vdls = afterPowerCut(({ volume, tell, dropped }) => {
+      const point = { volume: volume.volume, run: 0 as RunId, lsn: BEYOND };
+      for (const { nodeId } of TEST_NODES) tell(nodeId, dropped([{ name: 'clone:clone000', point }]));
+    });
+    expect(new Set(vdls)).toEqual(new Set([BEYOND]));
   });
 });
