@@ -17,7 +17,10 @@ const PGS = Array.from({ length: PG_COUNT }, (_, pg) => toPgIndex(pg));
 const SEGMENTS = NODE_IDS.flatMap((node) => PGS.map((pg) => `${node}/${pg}`));
 /** Four of six keep a volume alive. */
 const MAX_DOWN = 2;
+/** Two may lose some of what they acknowledged: two of the four that had it are left. */
+const MAX_HURT = 2;
 const ATTEMPT_TIMEOUT_MS = 600;
+const LONGEST_ATTEMPT_MS = 2 * ATTEMPT_TIMEOUT_MS;
 const CALM_ATTEMPTS = 6;
 const CALM_MS = 3_000;
 const WRITE_QUORUM = 4;
@@ -37,6 +40,8 @@ export class TakeOverLife {
   #deafToFences = new Set<string>();
   /** How far the VDL is, nodes hear late then. */
   #areHeartbeatsLost = false;
+  /** When a node's disk last lost what it had acknowledged. */
+  readonly #hurtAtMs = new Map<NodeId, number>();
   #epochs = 0;
 
   constructor(seed: number) {
@@ -140,7 +145,20 @@ export class TakeOverLife {
     const node = NODE_IDS[this.#sim.random.int(6)] as NodeId;
     if (this.#down.size >= MAX_DOWN) return;
     this.#down.add(node);
-    this.#sim.crash(node);
+    const { random } = this.#sim;
+    const hurt = this.#hurt();
+    const mayLose = random.chance(0.5) && (hurt.includes(node) || hurt.length < MAX_HURT);
+    if (mayLose) this.#hurtAtMs.set(node, this.#sim.nowMs);
+    this.#sim.crash(node, mayLose ? { loseChunks: 1 + random.int(4) } : {});
+  }
+
+  /** Those that have lost something they acknowledged, and do not have it again. */
+  #hurt(): readonly NodeId[] {
+    return [...this.#hurtAtMs.keys()].filter(
+      (node) =>
+        this.#down.has(node) ||
+        PGS.some((pg) => this.#sim.coreOf(node)?.segments.get(VOLUME, pg)?.isQuarantined === true),
+    );
   }
 
   #start(): void {
@@ -195,10 +213,17 @@ export class TakeOverLife {
     const disks = NODE_IDS.map(
       (node) => new Set(PGS.flatMap((pg) => [...this.#sim.onDisk(node, VOLUME, pg)])),
     );
+    const sinceMs = this.#sim.nowMs - LONGEST_ATTEMPT_MS;
+    const hurtMeanwhile = [...this.#hurtAtMs].filter(([, atMs]) => atMs >= sinceMs).map(([node]) => node);
+    // What was durable before is not sent again, and comes back to them by gossip.
+    const excused = new Set([...hurtMeanwhile, ...this.#hurt()]).size;
     const { closedAtLsn } = writer.takenOver;
     for (const { record } of this.#ledger.surviving(writer.manifest)) {
-      const copies = disks.filter((disk) => disk.has(record.lsn)).length;
-      if (record.lsn <= closedAtLsn && copies < WRITE_QUORUM)
+      const pg = pgOfPage(record.page, writer.manifest.pgPages);
+      const copies = NODE_IDS.filter(
+        (node, index) => disks[index]?.has(record.lsn) === true || this.#hasInPages(node, pg, record.lsn),
+      ).length;
+      if (record.lsn <= closedAtLsn && copies + excused < WRITE_QUORUM)
         this.faults.push(`record ${record.lsn}, kept by a take-over, is on ${copies} disks`);
     }
   }
@@ -206,6 +231,10 @@ export class TakeOverLife {
   #hasInstalled(node: NodeId, pg: PgIndex, { takenOver }: SimWriter): boolean {
     const manifest = this.#sim.coreOf(node)?.segments.get(VOLUME, pg)?.manifest?.value;
     return manifest !== undefined && compareEpochs(manifest.epoch, takenOver.epoch) >= 0;
+  }
+
+  #hasInPages(node: NodeId, pg: PgIndex, lsn: Lsn): boolean {
+    return (this.#sim.coreOf(node)?.segments.get(VOLUME, pg)?.coalesced ?? 0) >= lsn;
   }
 
   #judge(writer: SimWriter, when: string): void {

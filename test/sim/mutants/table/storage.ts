@@ -51,8 +51,7 @@ export const STORAGE: readonly Mutant[] = [
     name: 'quarantine-off',
     rule: 'A segment that holds less than it acknowledged says so: its absences prove nothing.',
     section: '5',
-    arena: 'cluster',
-    hint: RESTARTS,
+    arena: 'members',
     edits: [
       { file: SEGMENT, find: 'return this.quarantine !== null;', replace: 'return false;' },
       {
