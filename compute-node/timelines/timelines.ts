@@ -32,8 +32,7 @@ export class TimelinesOnNode implements Timelines {
   readonly #backtracks: Backtracks;
   readonly #drops: Drops;
 
-  /** `orphanAgeMs`: for how long a volume without a name may be one that is being made. */
-  constructor(context: TimelineContext, { orphanAgeMs }: { readonly orphanAgeMs?: number } = {}) {
+  constructor(context: TimelineContext) {
     this.#context = context;
     this.#resolver = new MomentResolver(context);
     this.#pasts = new OpenedPasts(context);
@@ -41,7 +40,7 @@ export class TimelinesOnNode implements Timelines {
     this.#snapshots = new Snapshots(context, this.#resolver);
     this.#windows = new HistoryWindows(context, this.#resolver);
     this.#backtracks = new Backtracks(context, this.#resolver);
-    this.#drops = new Drops(context, orphanAgeMs);
+    this.#drops = new Drops(context);
     this.#drops.start();
   }
 

@@ -53,14 +53,8 @@ function addList(graph: DependencyGraph, { lists, fates }: HistoryIndex, list: L
     if (writer != null) graph.addEdge(writer, transaction, WRITE_READ);
     const next = writers[elements.length];
     if (next != null) graph.addEdge(transaction, next, READ_WRITE);
-    else if (behind !== null && elements.length === writers.length) {
-      // It may have appended one of those itself: it does not come before itself.
-      if (!unread.some((append) => append.transaction === transaction))
-        graph.addEdge(transaction, behind, READ_WRITE);
-      else
-        for (const append of unread)
-          if (append.transaction !== transaction) graph.addEdge(transaction, append.transaction, READ_WRITE);
-    }
+    else if (behind !== null && elements.length === writers.length)
+      graph.addEdge(transaction, behind, READ_WRITE);
   }
 }
 

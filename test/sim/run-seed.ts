@@ -1,5 +1,4 @@
 /** One run: a scenario and its faults drawn from a seed, played, judged. */
-import { splitByEra } from '../checkers/eras.ts';
 import { judge } from '../checkers/judge.ts';
 import { SimCluster, type Scenario } from './cluster/cluster.ts';
 import { drawPlan, Faults, type FaultWeights } from './faults/plan.ts';
@@ -47,7 +46,10 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
   const { plan, faults } = play(world, cluster, options);
   process.off('unhandledRejection', onRejection);
   if (world.violation === null) {
-    judgeAll(world, cluster);
+    for (const workload of cluster.workloads) {
+      const [first] = judge(workload.history(cluster.oracle)).violations;
+      if (first !== undefined) world.violate(first.rule, `volume ${workload.name}: ${first.message}`);
+    }
   }
   return {
     seed,
@@ -55,28 +57,11 @@ export function runSeed(seed: number, options: SeedOptions = {}): SeedResult {
     hash: world.hash,
     events: world.eventCount,
     virtualMs: world.nowMs,
-    acknowledged: cluster.everyWorkload.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
+    acknowledged: cluster.workloads.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
     readsChecked: cluster.oracle.readsChecked,
     plan,
     struck: Object.fromEntries(faults?.struck ?? []),
   };
-}
-
-/** Volumes that were dropped, or taken back since, have no last look. */
-function judgeAll(world: World, { everyWorkload, oracle }: SimCluster): void {
-  const known = everyWorkload.flatMap((workload) => {
-    const { volume, isDropped } = workload;
-    if (volume === null) return [];
-    const history = workload.history(oracle);
-    const settledAt = isDropped ? Number.POSITIVE_INFINITY : history.settledAt;
-    return [{ volume, runs: oracle.runsOf(volume), history: { ...history, settledAt } }];
-  });
-  for (const { volume, from, history } of splitByEra(known)) {
-    const isSettled = history.settledAt < Number.POSITIVE_INFINITY;
-    const first = judge(history).violations.find(({ rule }) => isSettled || rule !== 'ledger: not-looked-at');
-    if (first !== undefined)
-      world.violate(first.rule, `volume ${volume} from lsn:${from} on: ${first.message}`);
-  }
 }
 
 interface Played {
@@ -95,13 +80,10 @@ function play(world: World, cluster: SimCluster, { weights, without, faultCount 
     cluster,
     plan.filter(({ index }) => without?.has(index) !== true),
   );
-  cluster.isQuiet = plan.length === 0;
-  cluster.operators.start();
   world.run(fromMs + CHAOS_MS);
   if (world.violation === null) {
     world.note('world', () => 'the calm begins');
     world.after(0, null, 'calm', () => faults.end());
-    cluster.operators.stop();
     for (const workload of cluster.workloads) workload.stop();
     settle(world, cluster);
   }
@@ -141,20 +123,17 @@ function settle(world: World, cluster: SimCluster): void {
   };
   const each = (act: (workload: SimCluster['workloads'][number]) => Promise<void>) => () =>
     Promise.all(cluster.workloads.map(act));
-  if (!world.run(limitMs, () => cluster.operators.isIdle))
-    world.violate('liveness', 'operators are still waiting');
-  done('what operators had begun', () => cluster.operators.settle());
   done(
     'a write of every volume',
     each((workload) => workload.until('write')),
   );
   const isIdle = (): boolean =>
-    cluster.everyWorkload.every((workload) => workload.isIdle) &&
+    cluster.workloads.every((workload) => workload.isIdle) &&
     cluster.computes.every(({ engines }) =>
       [...engines.values()].every((engine) => engine.status().connections === 0),
     );
   if (!world.run(limitMs, isIdle)) world.violate('liveness', 'clients are still waiting');
-  for (const { recorder } of cluster.everyWorkload) recorder.settle(world.nowMs);
+  for (const { recorder } of cluster.workloads) recorder.settle(world.nowMs);
   done(
     'a last look at every volume',
     each((workload) => workload.until('look')),
@@ -183,20 +162,12 @@ function drawScenario(world: World): Scenario {
     pgPages: chance.pick([2, 3, 5]),
     windowMs: chance.pick([400, 2_000, 60_000]),
     cachePages: chance.pick([4, 8, 64]),
-    maxOpenVolumes: 12,
     network: chance.pick(NETWORKS),
     slowestDisk: chance.pick([1, 1, 4, 12]),
     workload: {
       clients: chance.integer(3, 6),
       pauseMs: chance.pick(PAUSES_MS),
       writes: chance.pick([0.3, 0.5, 0.8]),
-    },
-    timelines: {
-      operators: chance.pick([0, 0, 0, 0, 0, 1, 2]),
-      pauseMs: chance.pick([100, 300, 800]),
-      kills: chance.pick([0, 0.1, 0.3]),
-      maxVolumes: chance.integer(3, 7),
-      backMs: chance.pick([200, 1_000, 3_000]),
     },
   };
 }

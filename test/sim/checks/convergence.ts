@@ -107,7 +107,7 @@ function comparePages(world: World, cluster: SimCluster, limitMs: number): void 
 
 function volumesOf(cluster: SimCluster): Set<VolumeId> {
   const volumes = new Set<VolumeId>();
-  for (const { volume, isDropped } of cluster.everyWorkload)
-    if (volume !== null && !isDropped) volumes.add(volume);
+  for (const { core } of cluster.nodes)
+    for (const { volume } of core?.segments.all() ?? []) volumes.add(volume);
   return volumes;
 }

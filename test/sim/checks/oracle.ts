@@ -7,12 +7,19 @@
  */
 import { Buffer } from 'node:buffer';
 import { type Epoch, compareEpochs, formatEpoch, sameEpoch } from '../../../src/log/epoch.ts';
-import { type Lsn, NO_LSN, type PageNumber, pgOfPage, type VolumeId } from '../../../src/log/lsn.ts';
+import {
+  type Lsn,
+  NO_LSN,
+  type PageNumber,
+  pgOfPage,
+  type RunId,
+  type VolumeId,
+} from '../../../src/log/lsn.ts';
 import type { PageChange } from '../../../src/log/record.ts';
 import type { PageVersion, ReadPagesReply, ReadPagesRequest } from '../../../src/messages/messages.ts';
 import type { ManifestValue } from '../../../src/register/values.ts';
-import type { ReadPoint, Run } from '../../../src/timeline/run.ts';
-import { headRun, runOf, visiblePathAcross } from '../../../src/timeline/visibility.ts';
+import type { Run } from '../../../src/timeline/run.ts';
+import { headRun, isVisible, runOf, visiblePath } from '../../../src/timeline/visibility.ts';
 import type { OpenVolume, SubmittedMtr } from '../../../compute-node/volume/open-volume.ts';
 import type { TakenOver } from '../../../compute-node/volume/taken-over.ts';
 import { compareManifests } from '../../../storage-node/core/manifests.ts';
@@ -78,38 +85,9 @@ export class Oracle {
     return [...this.#volumes.keys()];
   }
 
-  /** As committed. */
-  runsOf(volume: VolumeId): readonly Run[] {
-    return this.#of(volume).runs;
-  }
-
-  /** What an LSN that stands for a read point names: the run it lies in, or the one that begins right after it. */
-  pointAt(volume: VolumeId, lsn: Lsn): ReadPoint {
-    const { runs } = this.#of(volume);
-    const run = runOf(runs, lsn) ?? runs.find(({ firstLsn }) => firstLsn === lsn + 1);
-    if (run === undefined) throw new Error(`LSN ${lsn} of ${volume} names no read point`);
-    return { volume, run: run.id, lsn };
-  }
-
-  /** Of the volume's own commits that exist, within these bounds; NO_LSN: none. */
-  newestCommit(
-    volume: VolumeId,
-    bounds: { readonly fromLsn?: Lsn; readonly throughLsn: Lsn; readonly throughMicros?: number },
-  ): Lsn {
-    const { records, runs } = this.#of(volume);
-    const { fromLsn = NO_LSN, throughLsn, throughMicros = Number.POSITIVE_INFINITY } = bounds;
-    let newest = NO_LSN;
-    for (const record of records.values()) {
-      const { lsn, isCpl, commitTimeMicros } = record;
-      const isWithin = lsn >= fromLsn && lsn <= throughLsn && commitTimeMicros <= throughMicros;
-      if (isCpl && isWithin && lsn > newest && exists(runs, record)) newest = lsn;
-    }
-    return newest;
-  }
-
-  /** Pages that were ever written, in it or in those that it was cloned from. */
+  /** Pages that were ever written. */
   pagesOf(volume: VolumeId): readonly PageNumber[] {
-    return [...new Set(this.#lineOf(volume).flatMap((known) => [...known.byPage.keys()]))];
+    return [...this.#of(volume).byPage.keys()];
   }
 
   /** The PG's last record at or below `lsn` that exists: what a segment must hold to serve a read there. */
@@ -131,7 +109,7 @@ export class Oracle {
     if (known.manifest === null) return;
     const point = readPointAt(known.manifest, known.vdl);
     if (point === null) return;
-    for (const page of this.pagesOf(volume)) yield this.expected({ volume, ...point }, page);
+    for (const page of known.byPage.keys()) yield this.#expected(volume, point.run, point.lsn, page);
   }
 
   /** The manifest register chose a value: from now on its runs are what exists. */
@@ -151,8 +129,7 @@ export class Oracle {
     for (const old of known.runs) {
       const now = manifest.runs.find((run) => run.id === old.id);
       if (now === undefined) this.#violate('runs', `${name} forgets run ${old.id}`);
-      // A clone's origin: its first writer opens that very run.
-      else if (old.openedAtMicros > 0 && old.lastLsn !== null && now.lastLsn !== old.lastLsn)
+      else if (old.lastLsn !== null && now.lastLsn !== old.lastLsn)
         this.#violate('runs', `${name} has run ${old.id} end at ${now.lastLsn} rather than ${old.lastLsn}`);
     }
     if (known.records.has(known.vdl) && runOf(manifest.runs, known.vdl) === null)
@@ -257,46 +234,36 @@ export class Oracle {
     // A deposed writer may still read its own past; what it gets was checked where it was served.
     if (manifest === null || !sameEpoch(manifest.epoch, epoch)) return;
     const point = readPointAt(manifest, at);
-    if (point !== null) this.onShown({ volume, ...point }, version, 'a compute node');
+    if (point !== null) this.#compare(volume, point.run, point.lsn, version, 'a compute node');
   }
 
   onServed(node: string, request: ReadPagesRequest, reply: ReadPagesReply): void {
     if (reply.refusal !== null) return;
-    for (const version of reply.pages) this.onShown(request, version, node);
+    for (const version of reply.pages) this.#compare(request.volume, request.run, request.lsn, version, node);
   }
 
-  /** Somebody was given the page as of a read point. */
-  onShown(point: ReadPoint, version: PageVersion, who: string): void {
+  #compare(volume: VolumeId, run: RunId, lsn: Lsn, version: PageVersion, who: string): void {
     this.readsChecked += 1;
-    const expected = this.expected(point, version.page);
+    const expected = this.#expected(volume, run, lsn, version.page);
     if (expected.lsn === version.lsn && Buffer.compare(expected.data, version.data) === 0) return;
     this.#violate(
       'wrong-read',
-      `${who}: page ${version.page} of ${point.volume} at run ${point.run}, LSN ${point.lsn} is version ${version.lsn}` +
+      `${who}: page ${version.page} of ${volume} at run ${run}, LSN ${lsn} is version ${version.lsn}` +
         `${version.lsn === expected.lsn ? ' with other bytes' : ''}; it should be ${expected.lsn}`,
     );
   }
 
-  /** A fold over what is visible there, in the volume's own runs and then in those of the volumes that it was cloned from. */
-  expected(point: ReadPoint, page: PageNumber): PageVersion {
-    const path = visiblePathAcross((volume) => this.#of(volume).runs, point) ?? [];
-    for (const { volume, firstLsn, lastLsn } of path) {
-      const { byPage, runs } = this.#of(volume);
-      const record = byPage
-        .get(page)
-        ?.findLast(
-          (candidate) => candidate.lsn >= firstLsn && candidate.lsn <= lastLsn && exists(runs, candidate),
-        );
-      if (record !== undefined) return { page, lsn: record.lsn, data: record.image };
-    }
-    return { page, lsn: NO_LSN, data: new Uint8Array(0) };
-  }
-
-  /** The volume and those that it was cloned from. */
-  #lineOf(volume: VolumeId): KnownVolume[] {
+  #expected(volume: VolumeId, run: RunId, lsn: Lsn, page: PageNumber): PageVersion {
     const known = this.#of(volume);
-    const parent = known.runs[0]?.parent ?? null;
-    return parent === null || parent.volume === volume ? [known] : [known, ...this.#lineOf(parent.volume)];
+    const path = visiblePath(known.runs, run, lsn, volume);
+    const record = known.byPage
+      .get(page)
+      ?.findLast(
+        (candidate) =>
+          isVisible(path, volume, candidate.lsn) &&
+          sameEpoch(runOf(known.runs, candidate.lsn)?.epoch ?? candidate.epoch, candidate.epoch),
+      );
+    return { page, lsn: record?.lsn ?? NO_LSN, data: record?.image ?? new Uint8Array(0) };
   }
 
   #checkOnDisks(

@@ -8,10 +8,9 @@ import { formatEpoch } from '../../../src/log/epoch.ts';
 import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
 import type { InstallRequest, RegisterAcceptRequest } from '../../../src/messages/messages.ts';
 import { WRITE_QUORUM } from '../../../src/quorum/quorum.ts';
-import { decodeManifest, decodeRetention } from '../../../src/register/codec.ts';
+import { decodeManifest } from '../../../src/register/codec.ts';
 import { decodeMoved } from '../../../src/register/place.ts';
-import type { ManifestValue, RetentionValue } from '../../../src/register/values.ts';
-import { childOf, isClonePin } from '../../../compute-node/timelines/pins.ts';
+import type { ManifestValue } from '../../../src/register/values.ts';
 import type { World } from '../world/world.ts';
 
 const MANIFEST_PREFIX = 'manifest/';
@@ -32,10 +31,6 @@ export class ChosenValues {
   readonly #manifests = new Map<VolumeId, Uint8Array[]>();
   /** Retention values, as text. */
   readonly #retentions = new Set<string>();
-  readonly #newestRetention = new Map<
-    VolumeId,
-    { readonly version: number; readonly value: RetentionValue }
-  >();
 
   constructor(world: World, oracle: ManifestListener) {
     this.#world = world;
@@ -52,11 +47,6 @@ export class ChosenValues {
   /** Whether the retention register of any volume ever chose this. */
   isChosenRetention(value: Uint8Array): boolean {
     return this.#retentions.has(Buffer.from(value).toString('latin1'));
-  }
-
-  /** As chosen last; null: never. */
-  retentionOf(volume: VolumeId): RetentionValue | null {
-    return this.#newestRetention.get(volume)?.value ?? null;
   }
 
   #onAccepted(node: NodeId, { key, version, ballot, value }: RegisterAcceptRequest): void {
@@ -76,32 +66,13 @@ export class ChosenValues {
     this.#chosen.set(name, value);
     // A tombstone carries the value that goes on elsewhere.
     const content = decodeMoved(value)?.value ?? value;
-    if (key.startsWith(RETENTION_PREFIX)) {
-      this.#retentions.add(Buffer.from(content).toString('latin1'));
-      this.#onRetentionChosen(version, decodeRetention(content));
-    }
+    if (key.startsWith(RETENTION_PREFIX)) this.#retentions.add(Buffer.from(content).toString('latin1'));
     if (!key.startsWith(MANIFEST_PREFIX)) return;
     const manifest = decodeManifest(content);
     const manifests = this.#manifests.get(manifest.volume) ?? [];
     manifests.push(content);
     this.#manifests.set(manifest.volume, manifests);
     this.#oracle.onManifestChosen(manifest);
-  }
-
-  /** A clone's pin goes only when the clone's own register says that nothing reads through it any more, or ever will. */
-  #onRetentionChosen(version: number, value: RetentionValue): void {
-    const before = this.#newestRetention.get(value.volume);
-    if (before !== undefined && before.version >= version) return;
-    this.#newestRetention.set(value.volume, { version, value });
-    for (const pin of before?.value.pins ?? []) {
-      if (!isClonePin(pin) || value.pins.some(({ name }) => name === pin.name)) continue;
-      const child = this.retentionOf(childOf(pin) as VolumeId);
-      if (child?.dropped !== true || child.pins.length > 0)
-        this.#world.violate(
-          'pin',
-          `pin ${pin.name} of ${value.volume} was taken back before that clone was dropped for good`,
-        );
-    }
   }
 
   #onInstalled(node: NodeId, { volume, manifest }: InstallRequest): void {

@@ -10,7 +10,6 @@ import {
   type Isolation,
   type OpenTransaction,
 } from '../../checkers/history.ts';
-import type { Heads } from '../checks/heads.ts';
 import type { Oracle } from '../checks/oracle.ts';
 import type { Links } from '../world/links.ts';
 import type { Chance } from '../world/random.ts';
@@ -51,57 +50,37 @@ interface Plan {
   readonly thinkMs: number;
 }
 
-export interface WorkloadOptions {
-  readonly name: string;
-  readonly world: World;
-  readonly links: Links;
-  readonly computes: readonly SimComputeNode[];
-  readonly heads: Heads;
-  readonly shape: WorkloadShape;
-  /** What it writes is greater than this: no two workloads write the same. */
-  readonly firstElement: number;
-  /** Appended to the lists before, at most. */
-  readonly appended: number;
-}
-
 /** The clients of one volume and what they did. */
 export class Workload {
   readonly name: string;
-  /** As soon as anybody was answered. */
-  volume: VolumeId | null = null;
-  /** By somebody's wish; perhaps it is not gone yet. */
-  isDropped = false;
   readonly recorder = new HistoryRecorder(Object.fromEntries(ACCOUNTS.map((key) => [key, OPENING_BALANCE])));
   readonly #world: World;
   readonly #links: Links;
   readonly #computes: readonly SimComputeNode[];
   readonly #chance: Chance;
   readonly #shape: WorkloadShape;
-  readonly #heads: Heads;
   #isStopped = false;
-  #appended: number;
-  #lastElement: number;
+  #appended = 0;
+  #lastElement = 0;
   /** What engines handed over, whether or not the client ever heard of it. */
   readonly #handedOver: { readonly open: OpenTransaction; readonly volume: VolumeId; readonly cpl: Lsn }[] =
     [];
   #underWay = 0;
   acknowledged = 0;
 
-  constructor(options: WorkloadOptions) {
+  constructor(options: {
+    readonly name: string;
+    readonly world: World;
+    readonly links: Links;
+    readonly computes: readonly SimComputeNode[];
+    readonly shape: WorkloadShape;
+  }) {
     this.name = options.name;
     this.#world = options.world;
     this.#links = options.links;
     this.#computes = options.computes;
     this.#shape = options.shape;
-    this.#heads = options.heads;
-    this.#appended = options.appended;
-    this.#lastElement = options.firstElement;
     this.#chance = options.world.chance(`workload ${options.name}`);
-  }
-
-  /** So many elements are in the lists, at most. */
-  get appended(): number {
-    return this.#appended;
   }
 
   /** Nobody waits for an answer. */
@@ -136,7 +115,7 @@ export class Workload {
   async until(kind: 'write' | 'look'): Promise<void> {
     const client = new Client(`${this.name}-${kind}`, this.#computes, 0);
     for (;;) {
-      const operations = kind === 'write' ? [this.#writeOnce()] : this.everything();
+      const operations = kind === 'write' ? [this.#writeOnce()] : this.#everything();
       const plan: Plan = { isolation: 'strong', operations, isDeferred: false, thinkMs: 0 };
       if ((await this.#perform(client, plan)) === 'ok') return;
       await this.#pause(50);
@@ -147,7 +126,7 @@ export class Workload {
     return { kind: 'write', key: 'R0', value: this.#nextElement() };
   }
 
-  everything(): PlannedOperation[] {
+  #everything(): PlannedOperation[] {
     const looks = keysUpTo(this.#listCount).flatMap((key): PlannedOperation[] => {
       if (key.startsWith('R')) return [{ kind: 'read-register', key }];
       return key.startsWith('L') ? [{ kind: 'read-list', key }] : [];
@@ -171,23 +150,23 @@ export class Workload {
   async #perform(client: Client, plan: Plan): Promise<'ok' | 'failed' | 'unknown'> {
     const { isolation, operations } = plan;
     const writes = operations.filter(isWriting);
-    const invokedAt = this.#world.nowMs;
-    const { process } = client;
-    const open = this.recorder.begin({ process, session: process, isolation, invokedAt });
+    const open = this.recorder.begin({
+      process: client.process,
+      session: client.process,
+      isolation,
+      invokedAt: this.#world.nowMs,
+    });
     this.#underWay += 1;
     const answer = await this.#exchange(client, plan, open);
     this.#underWay -= 1;
     if (answer.kind === 'ok') {
       const { result } = answer;
-      this.volume = result.volume;
       for (const operation of result.operations)
         if (!result.isStale || !isWritten(operation)) open.did(operation);
       if (!result.isStale) {
         open.at(result.lsn);
         client.token = Math.max(client.token, result.lsn) as Lsn;
         this.acknowledged += 1;
-        if (isolation === 'strong')
-          this.#heads.onAnswer(client.process, result.volume, invokedAt, result.lsn);
       }
       open.end(result.isStale ? 'failed' : 'ok', this.#world.nowMs);
       return result.isStale ? 'failed' : 'ok';
@@ -243,7 +222,6 @@ export class Workload {
             (result) => answer({ kind: 'ok', result }),
             (error: unknown) => {
               if (!isTidemarkError(error)) this.#world.fail(`serving ${connection}`, error);
-              this.#world.note(compute.computeId, () => `refuses ${connection}: ${(error as Error).message}`);
               answer({ kind: isTidemarkError(error, 'OUTCOME_UNKNOWN') ? 'unknown' : 'failed' });
             },
           );

@@ -1,9 +1,8 @@
 /** The whole simulated cluster: storage nodes, compute nodes, clients, the network between them, and what watches over it all. */
 import type { IncomingRequest } from '../../../src/adapters/grpc/server.ts';
-import type { NodeId, VolumeId } from '../../../src/log/lsn.ts';
+import type { NodeId } from '../../../src/log/lsn.ts';
 import type { ClusterNode } from '../../../src/register/values.ts';
 import { Durability } from '../checks/durability.ts';
-import { Heads } from '../checks/heads.ts';
 import { Oracle } from '../checks/oracle.ts';
 import { ChosenValues } from '../checks/registers.ts';
 import { checkSegments } from '../checks/segments.ts';
@@ -13,7 +12,6 @@ import { Workload, type WorkloadShape } from './client.ts';
 import { Onlookers } from './onlookers.ts';
 import { type ClusterShape, SimComputeNode } from './compute-node.ts';
 import { SimStorageNode } from './storage-node.ts';
-import { TimelineOperators, type TimelineShape } from './timeline-operators.ts';
 
 export interface Scenario extends ClusterShape {
   readonly storageNodes: number;
@@ -25,11 +23,7 @@ export interface Scenario extends ClusterShape {
   readonly network: NetworkShape;
   /** How many times slower than others a node's disk may be by nature. */
   readonly slowestDisk: number;
-  readonly timelines: TimelineShape;
 }
-
-const CLONE_CLIENTS = 2;
-const ELEMENTS_EACH = 1_000_000;
 
 /** What is told of every message; see faults/triggers.ts. */
 export type MessageListener = (
@@ -48,15 +42,7 @@ export class SimCluster {
   /** Machines that stand ready. */
   readonly spares: SimStorageNode[];
   readonly computes: readonly SimComputeNode[];
-  /** Of volumes that are not dropped. */
-  readonly workloads: Workload[];
-  readonly everyWorkload: Workload[];
-  readonly chosen: ChosenValues;
-  readonly heads: Heads;
-  readonly operators: TimelineOperators;
-  /** Nothing goes wrong in this run. */
-  isQuiet = false;
-  readonly #scenario: Scenario;
+  readonly workloads: readonly Workload[];
   readonly onlookers: Onlookers;
   readonly messageListeners = new Set<MessageListener>();
 
@@ -67,9 +53,6 @@ export class SimCluster {
     const oracle = new Oracle(world, durability);
     this.oracle = oracle;
     const chosen = new ChosenValues(world, oracle);
-    this.chosen = chosen;
-    this.heads = new Heads(world);
-    this.#scenario = scenario;
     const all = nodeConfigs(scenario.storageNodes + scenario.spareNodes);
     const configs = all.slice(0, scenario.storageNodes);
     const hosts = new Map<NodeId, SimStorageNode>();
@@ -112,39 +95,20 @@ export class SimCluster {
           oracle,
           shape: scenario,
           holderOf: (volume) => this.computes.find(({ engines }) => engines.has(volume)) ?? null,
-          computeOf: (computeId) => this.compute(computeId),
         }),
     );
-    this.everyWorkload = [];
-    this.workloads = [];
-    for (let i = 0; i < scenario.volumes; i += 1) this.#addWorkload(`vol${i}`, scenario.workload, 0);
-    this.operators = new TimelineOperators(world, this, scenario.timelines);
+    this.workloads = Array.from(
+      { length: scenario.volumes },
+      (_, i) =>
+        new Workload({
+          name: `vol${i}`,
+          world,
+          links: this.links,
+          computes: this.computes,
+          shape: scenario.workload,
+        }),
+    );
     this.onlookers = new Onlookers(world, this);
-  }
-
-  /** Clients of a new clone. */
-  addClone(parent: Workload, name: string, volume: VolumeId): Workload {
-    const { workload } = this.#scenario;
-    const clients = Math.min(CLONE_CLIENTS, workload.clients);
-    const clone = this.#addWorkload(name, { ...workload, clients }, parent.appended);
-    clone.volume = volume;
-    return clone;
-  }
-
-  /** Nobody asks for it any more. */
-  retire(workload: Workload): void {
-    workload.isDropped = true;
-    workload.stop();
-    this.workloads.splice(this.workloads.indexOf(workload), 1);
-  }
-
-  #addWorkload(name: string, shape: WorkloadShape, appended: number): Workload {
-    const { world, links, computes, heads } = this;
-    const firstElement = this.everyWorkload.length * ELEMENTS_EACH;
-    const workload = new Workload({ name, world, links, computes, heads, shape, firstElement, appended });
-    this.workloads.push(workload);
-    this.everyWorkload.push(workload);
-    return workload;
   }
 
   node(name: string): SimStorageNode {

@@ -4,7 +4,7 @@
  */
 import { nodeCrc32 } from '../../../src/adapters/crc32.ts';
 import { isTidemarkError, TidemarkError } from '../../../src/base/errors.ts';
-import type { Lsn, NodeId } from '../../../src/log/lsn.ts';
+import type { NodeId } from '../../../src/log/lsn.ts';
 import { decodeRetention, encodeRetention } from '../../../src/register/codec.ts';
 import type { ClusterNode, RetentionValue } from '../../../src/register/values.ts';
 import { localMembers } from '../../../compute-node/members-access.ts';
@@ -12,22 +12,11 @@ import { NodeClients } from '../../../compute-node/driver/node-clients.ts';
 import { finishRegisterMove, leadName } from '../../../compute-node/driver/register-mover.ts';
 import type { MembersAccess } from '../../../compute-node/driver/segment-mover.ts';
 import { NodeOperations } from '../../../compute-node/node-operations.ts';
-import {
-  type NamedVolume,
-  openDirectory,
-  type VolumeDirectory,
-} from '../../../compute-node/driver/directory.ts';
+import { openDirectory, type VolumeDirectory } from '../../../compute-node/driver/directory.ts';
 import { openVolume } from '../../../compute-node/driver/open-volume.ts';
 import { StorageLinks } from '../../../compute-node/driver/storage-links.ts';
 import { takeOverVolume } from '../../../compute-node/driver/take-over.ts';
-import { surveyVolume } from '../../../compute-node/driver/take-over-survey.ts';
 import type { Engine } from '../../../compute-node/engine/api.ts';
-import { leftBehind } from '../../../src/timeline/ancestry.ts';
-import type { TimelineContext } from '../../../compute-node/timelines/context.ts';
-import { TimelinesOnNode } from '../../../compute-node/timelines/timelines.ts';
-import type { OpenVolume } from '../../../compute-node/volume/open-volume.ts';
-import type { NewTerm } from '../../../compute-node/volume/take-over-manifest.ts';
-import type { TakenOver } from '../../../compute-node/volume/taken-over.ts';
 import { type OpenedVolume, VolumeRegistry } from '../../../compute-node/volume-registry.ts';
 import type { Oracle } from '../checks/oracle.ts';
 import { type Host, SimClient, type Tap } from '../world/client.ts';
@@ -35,7 +24,6 @@ import type { Links } from '../world/links.ts';
 import { SimProcess } from '../world/process.ts';
 import type { Chance } from '../world/random.ts';
 import type { World } from '../world/world.ts';
-import { exchangeBetween } from './exchange.ts';
 import { type EngineResult, type EngineTransaction, ModelEngine, type SessionMemory } from './engine.ts';
 import { simLogger } from './logger.ts';
 import { LEASE_TERM_MS } from './storage-node.ts';
@@ -45,7 +33,6 @@ export interface ClusterShape {
   readonly pgPages: number;
   readonly windowMs: number;
   readonly cachePages: number;
-  readonly maxOpenVolumes: number;
 }
 
 export interface ComputeNodeOptions {
@@ -59,18 +46,12 @@ export interface ComputeNodeOptions {
   readonly shape: ClusterShape;
   /** Who has the volume open, as the storage nodes' answers would tell. */
   readonly holderOf: (volume: string) => SimComputeNode | null;
-  readonly computeOf: (computeId: string) => SimComputeNode;
 }
 
 const COMMIT_TIMEOUT_MS = 4_000;
 const TAKE_OVER_TIMEOUT_MS = 8_000;
 const RETRY_JOIN_MS = 300;
 const OPERATOR_TIMEOUT_MS = 3_000;
-const HOLDER_TIMEOUT_MS = 6_000;
-const SURVEY_TIMEOUT_MS = 2_000;
-/** So short that clones come to be given up while they are being made, too. */
-const ORPHAN_AGE_MS = 1_200;
-const URL_PREFIX = 'sim://';
 
 interface Joined {
   readonly directory: VolumeDirectory;
@@ -78,7 +59,6 @@ interface Joined {
   readonly clients: NodeClients['clients'];
   readonly registry: VolumeRegistry;
   readonly operations: NodeOperations;
-  readonly timelines: TimelinesOnNode;
 }
 
 export class SimComputeNode {
@@ -185,11 +165,6 @@ export class SimComputeNode {
     await act((await this.#ready()).operations);
   }
 
-  /** What somebody asks of timelines here. Rejects with what they are told. */
-  async timelines(): Promise<TimelinesOnNode> {
-    return (await this.#ready()).timelines;
-  }
-
   /** The volume's members, at the compute node that holds it; opened here when none does. */
   async #membersOf(name: string): Promise<MembersAccess> {
     try {
@@ -203,14 +178,39 @@ export class SimComputeNode {
     }
   }
 
-  /** For another compute node. */
+  /** For another compute node, over the network: an exchange that gets lost is told as such, whatever became of it. */
   answerMembers(asker: SimComputeNode, name: string): MembersAccess {
+    const { links, world } = this.#options;
+    const [there, back] = [
+      links.between(asker.computeId, this.computeId),
+      links.between(this.computeId, asker.computeId),
+    ];
     const exchange = <Result>(act: (members: MembersAccess) => Promise<Result>): Promise<Result> =>
-      this.#answer(asker, OPERATOR_TIMEOUT_MS, async () => {
-        const engine = this.engines.get(name);
-        if (engine === undefined)
-          throw new TidemarkError('UNAVAILABLE', `${name} is not open at ${this.computeId}`);
-        return act(await this.#localMembers(name, engine));
+      new Promise((resolve, reject) => {
+        const silent = new TidemarkError('UNAVAILABLE', `${this.computeId} does not answer`);
+        const deadline = asker.process.after(OPERATOR_TIMEOUT_MS, () => reject(silent));
+        const answer = (end: () => void): void => {
+          if (links.loses(back)) return;
+          asker.process.later(links.delayMs(back, 200), 'members-answer', () => {
+            deadline.cancel();
+            end();
+          });
+        };
+        if (links.loses(there)) return;
+        world.after(links.delayMs(there, 200), this.process.life, 'members', () => {
+          const engine = this.engines.get(name);
+          if (engine === undefined) {
+            answer(() =>
+              reject(new TidemarkError('UNAVAILABLE', `${name} is not open at ${this.computeId}`)),
+            );
+            return;
+          }
+          const done = this.#localMembers(name, engine).then(act);
+          done.then(
+            (result) => answer(() => resolve(result)),
+            (error: unknown) => answer(() => reject(error as Error)),
+          );
+        });
       });
     return {
       read: () => exchange((members) => members.read()),
@@ -218,11 +218,6 @@ export class SimComputeNode {
       revert: (pg) => exchange((members) => members.revert(pg)),
       moveRegisters: (six) => exchange((members) => members.moveRegisters(six)),
     };
-  }
-
-  #answer<Result>(asker: SimComputeNode, timeoutMs: number, act: () => Promise<Result>): Promise<Result> {
-    const { links } = this.#options;
-    return exchangeBetween({ links, asker: asker.process, asked: this.process, timeoutMs }, act);
   }
 
   async #localMembers(name: string, engine: ModelEngine): Promise<MembersAccess> {
@@ -270,13 +265,13 @@ export class SimComputeNode {
           clients,
           clusterId: directory.cluster.clusterId,
           computeId,
-          computeUrl: URL_PREFIX + computeId,
+          computeUrl: `sim://${computeId}`,
           clock: self,
           timers: self,
         });
         const registry = new VolumeRegistry({
           open: (name, onEnded) => this.#open(name, onEnded),
-          maxOpenVolumes: shape.maxOpenVolumes,
+          maxOpenVolumes: 8,
           logger,
         });
         known.onConnected((client) => links.connect(client));
@@ -291,12 +286,8 @@ export class SimComputeNode {
           timers: self,
           logger,
         });
-        const timelines = new TimelinesOnNode(
-          this.#timelineContext({ directory, links, clients, registry }),
-          { orphanAgeMs: ORPHAN_AGE_MS },
-        );
         world.note(computeId, () => 'has joined the cluster');
-        return { directory, links, clients, registry, operations, timelines };
+        return { directory, links, clients, registry, operations };
       } catch (error) {
         if (!isTidemarkError(error)) throw error;
         world.note(computeId, () => `cannot join yet: ${error.message}`);
@@ -305,106 +296,44 @@ export class SimComputeNode {
     }
   }
 
-  // As compute-node/node.ts does it
-
-  #timelineContext(joined: Omit<Joined, 'operations' | 'timelines'>): TimelineContext {
-    const { directory, links, clients, registry } = joined;
-    const { world, computeOf } = this.#options;
-    const lookup = async (name: string): Promise<NamedVolume> => {
-      const found = await directory.lookup(name);
-      if (found !== null) return found;
-      throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`);
-    };
-    const atHolder = <Result>(url: string, act: (timelines: TimelinesOnNode) => Promise<Result>) => {
-      const holder = computeOf(url.slice(URL_PREFIX.length));
-      return holder.#answer(this, HOLDER_TIMEOUT_MS, async () => act(await holder.timelines()));
-    };
-    const common = { directory, clients, clock: this.process, timers: this.process };
-    return {
-      ...common,
-      computeId: this.computeId,
-      random: this.#chance,
-      logger: simLogger(world, this.computeId),
-      holders: {
-        resolve: (url, name, moment, agoFrom) =>
-          atHolder(url, (timelines) => timelines.resolveHeld(name, moment, agoFrom)),
-        backtrack: (url, name, to) => atHolder(url, (timelines) => timelines.backtrack(name, to)),
-      },
-      lookup,
-      openHere: (name) => registry.peek(name),
-      volume: (name) => registry.get(name),
-      links,
-      holdPast: (key, open) => registry.holdPast(key, open),
-      openPastEngine: async (log, onEnded) => this.#openPastEngine(log, onEnded),
-      closeHere: (name, reason) => registry.end(name, reason),
-      endPasts: (prefix, reason) => registry.endPasts(prefix, reason),
-      rewind: (name, target, reason) => this.#rewind(registry, name, target, reason),
-      holder: async (named) => {
-        const deadlineMs = this.process.now().monotonicMs + SURVEY_TIMEOUT_MS;
-        const { cluster } = directory;
-        return (await surveyVolume({ ...common, name: named, cluster, deadlineMs })).holder;
-      },
-    };
-  }
-
-  async #rewind(
-    registry: VolumeRegistry,
-    name: string,
-    rewindTo: NonNullable<NewTerm['rewindTo']>,
-    reason: TidemarkError,
-  ): Promise<{ readonly leftAtLsn: Lsn }> {
-    let leftAtLsn: Lsn | null = null;
-    await registry.replace(name, reason, async (onEnded) => {
-      const takenOver = await this.#takeOver(name, rewindTo);
-      const { runs, volume } = takenOver.manifest;
-      leftAtLsn = leftBehind(runs, volume);
-      return this.#openTaken(takenOver, onEnded);
-    });
-    if (leftAtLsn === null) throw new TidemarkError('UNAVAILABLE', 'this compute node is stopping');
-    return { leftAtLsn };
-  }
-
+  /** As compute-node/node.ts does it. */
   async #open(name: string, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
-    return this.#openTaken(await this.#takeOver(name, null), onEnded);
-  }
-
-  async #takeOver(name: string, rewindTo: NewTerm['rewindTo']): Promise<TakenOver> {
-    const { directory, clients } = await this.#ready();
+    const { world, oracle, shape } = this.#options;
+    const { directory, links, clients } = await this.#ready();
+    const logger = simLogger(world, this.computeId);
     const found = await directory.lookup(name);
     if (found === null) throw new TidemarkError('VOLUME_NOT_FOUND', `there is no volume '${name}'`);
     const cluster = await directory.view.refresh();
+    const common = {
+      clock: this.process,
+      timers: this.process,
+      random: this.#chance,
+      crc32: nodeCrc32,
+      logger,
+    };
     const takenOver = await takeOverVolume({
-      ...this.#common,
+      ...common,
       name: found,
       cluster,
       clients,
       computeId: this.computeId,
       force: this.#forced.has(name),
-      rewindTo,
       timeoutMs: TAKE_OVER_TIMEOUT_MS,
     });
-    this.#options.oracle.onTakenOver(takenOver);
-    return takenOver;
-  }
-
-  async #openTaken(takenOver: TakenOver, onEnded: (reason: Error) => void): Promise<OpenedVolume> {
-    const { oracle, shape } = this.#options;
-    const { directory, links } = await this.#ready();
-    const { name } = takenOver.name;
+    oracle.onTakenOver(takenOver);
     const log = openVolume({
-      ...this.#common,
+      ...common,
       takenOver,
       cluster: () => directory.cluster,
       links,
       commitTimeoutMs: COMMIT_TIMEOUT_MS,
     });
-    void finishRegisterMove(directory, takenOver.name, log.members, this.#common.logger);
+    void finishRegisterMove(directory, found, log.members, logger);
     const engine = new ModelEngine({
       volume: log,
       process: this.process,
       oracle,
       cachePages: shape.cachePages,
-      onRead: (at, version) => oracle.onRead(log, at, version),
       onEnded: (reason) => {
         if (this.engines.get(name) === engine) this.engines.delete(name);
         onEnded(reason);
@@ -412,30 +341,5 @@ export class SimComputeNode {
     });
     this.engines.set(name, engine);
     return { name, log, engine: engine as unknown as Engine };
-  }
-
-  #openPastEngine(log: OpenVolume, onEnded: (reason: Error) => void): Engine {
-    const { oracle, shape } = this.#options;
-    const { volume, vdl } = log;
-    const engine = new ModelEngine({
-      volume: log,
-      process: this.process,
-      oracle,
-      cachePages: shape.cachePages,
-      onRead: (_at, version) =>
-        oracle.onShown(oracle.pointAt(volume, vdl), version, `a reader of ${log.name}`),
-      onEnded,
-    });
-    return engine as unknown as Engine;
-  }
-
-  get #common() {
-    return {
-      clock: this.process,
-      timers: this.process,
-      random: this.#chance,
-      crc32: nodeCrc32,
-      logger: simLogger(this.#options.world, this.computeId),
-    };
   }
 }

@@ -11,16 +11,11 @@ import { Output } from '../../../compute-node/engine/worker/output.ts';
 import { PageCache } from '../../../compute-node/engine/worker/page-cache.ts';
 import { LOCK, VolumeFile, type VolumeView } from '../../../compute-node/engine/worker/volume-file.ts';
 import { WriterLock } from '../../../compute-node/engine/worker/writer-lock.ts';
-import type {
-  AdministeredVolume,
-  OpenVolume,
-  SubmittedMtr,
-} from '../../../compute-node/volume/open-volume.ts';
+import type { AdministeredVolume, SubmittedMtr } from '../../../compute-node/volume/open-volume.ts';
 import { isTidemarkError, TidemarkError } from '../../../src/base/errors.ts';
 import { PAGE_SIZE_BYTES } from '../../../src/base/limits.ts';
 import { type Lsn, NO_LSN, toLsn, toPageNumber, type VolumeId } from '../../../src/log/lsn.ts';
 import type { PageChange } from '../../../src/log/record.ts';
-import type { PageVersion } from '../../../src/messages/messages.ts';
 import type { Isolation, MicroOperation } from '../../checkers/history.ts';
 import type { Oracle } from '../checks/oracle.ts';
 import type { SimProcess } from '../world/process.ts';
@@ -45,7 +40,6 @@ export interface EngineTransaction {
 }
 
 export interface EngineResult {
-  readonly volume: VolumeId;
   readonly lsn: Lsn;
   readonly operations: readonly MicroOperation[];
   /** What it had read was not the newest any more when it came to writing: nothing was changed. */
@@ -70,8 +64,8 @@ class PageMiss {
   }
 }
 
-export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
-  readonly volume: Volume;
+export class ModelEngine {
+  readonly volume: AdministeredVolume;
   readonly #process: SimProcess;
   readonly #oracle: Oracle;
   readonly #cache: PageCache;
@@ -79,7 +73,6 @@ export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
   readonly #lock = new WriterLock<Work>((work) => work.granted());
   readonly #readers = new Set<VolumeFile>();
   readonly #runs = new Set<ProgramRun>();
-  readonly #onRead: (at: Lsn, version: PageVersion) => void;
   readonly #onEnded: (reason: Error) => void;
   readonly #stops: (() => void)[];
   #head: Lsn;
@@ -87,19 +80,16 @@ export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
   #nextRun = 1;
 
   constructor(options: {
-    readonly volume: Volume;
+    readonly volume: AdministeredVolume;
     readonly process: SimProcess;
     readonly oracle: Oracle;
     readonly cachePages: number;
-    /** Every page that it is given. */
-    readonly onRead: (at: Lsn, version: PageVersion) => void;
     readonly onEnded: (reason: Error) => void;
   }) {
     const { volume, process, oracle } = options;
     this.volume = volume;
     this.#process = process;
     this.#oracle = oracle;
-    this.#onRead = options.onRead;
     this.#onEnded = options.onEnded;
     this.#head = volume.headLsn;
     this.#cache = new PageCache(options.cachePages * PAGE_SIZE_BYTES);
@@ -133,8 +123,8 @@ export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
     return { connections: this.#runs.size };
   }
 
-  async close(reason = new TidemarkError('UNAVAILABLE', 'the engine was closed')): Promise<void> {
-    this.#end(reason);
+  async close(): Promise<void> {
+    this.#end(new TidemarkError('UNAVAILABLE', 'the engine was closed'));
   }
 
   /** Resolves with what may be shown to the client, once it may. */
@@ -180,7 +170,7 @@ export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
     );
     try {
       const { lsn } = await run.finished;
-      return { volume: this.volume.volume, lsn, operations: done, isStale };
+      return { lsn, operations: done, isStale };
     } finally {
       this.#runs.delete(run);
     }
@@ -252,7 +242,7 @@ export class ModelEngine<Volume extends OpenVolume = AdministeredVolume> {
     const wanted = work.readAhead(page).filter((p) => p === page || !this.#cache.has(p, at));
     const versions = await this.volume.readPages(readAt, wanted.map(toPageNumber));
     for (const version of versions.toReversed()) {
-      this.#onRead(readAt, version);
+      this.#oracle.onRead(this.volume, readAt, version);
       this.#cache.noteVdl(this.volume.vdl);
       const data = version.lsn === NO_LSN ? null : version.data;
       this.#cache.putFetched(version.page, version.lsn, readAt, data, version.page !== page);

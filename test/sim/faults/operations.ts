@@ -15,8 +15,6 @@ function attempt(fault: Fault, compute: SimComputeNode, what: string, act: () =>
   });
 }
 
-const PIN_PREFIX = 'pin-';
-
 function anyVolume(fault: Fault): string {
   return fault.chance.pick(fault.cluster.workloads).name;
 }
@@ -38,7 +36,7 @@ export const OPERATIONS: readonly FaultKind[] = [
       const manifest = fault.cluster.oracle.manifestOf(log.volume);
       const point = manifest === null ? null : readPointAt(manifest, log.vdl);
       if (point === null) return;
-      const name = `${PIN_PREFIX}${fault.chance.id(6)}`;
+      const name = `pin-${fault.chance.id(6)}`;
       const pin = { name, point: { volume: log.volume, ...point } };
       attempt(fault, by, 'pin', async () => {
         const { pins } = await by.changeRetention(volume, (current) => {
@@ -56,8 +54,7 @@ export const OPERATIONS: readonly FaultKind[] = [
     weight: 1,
     strike(fault) {
       const { onlookers, workloads } = fault.cluster;
-      const own = [...onlookers.pins.keys()].filter((pin) => pin.startsWith(PIN_PREFIX));
-      const [name] = fault.chance.some(own, 1);
+      const [name] = fault.chance.some([...onlookers.pins.keys()], 1);
       const by = fault.anyCompute;
       if (name === undefined || !by.process.isUp) return;
       onlookers.unpinned(name);
