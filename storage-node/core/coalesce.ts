@@ -334,10 +334,7 @@ class Round {
   }
 
   addOps(ops: KvOp[]): void {
-    for (const [page, records] of this.pages) {
-      this.segment.storedPages.add(page);
-      this.pageOps(page, records, ops);
-    }
+    for (const [page, records] of this.pages) this.pageOps(page, records, ops);
   }
 
   /** After the batch is written: heads for the next round, and no cached version that misses what was just coalesced. */

@@ -61,7 +61,6 @@ import {
 } from './registers.ts';
 import type { Segment } from './segment.ts';
 import { statusOf } from './status.ts';
-import { learnStoredPages } from './stored-pages.ts';
 import { Scrub, onScrub } from './scrub.ts';
 import { onFence, onInstall, onInventory } from './takeover.ts';
 import { ValueCodec, decodeText } from './values.ts';
@@ -373,8 +372,6 @@ export class StorageNodeCore implements NodeContext {
     if (hydration !== null && isCopyDue(this, segment))
       this.background(segment, 'hydration', copyPages(this, segment, hydration), () => {});
     if (this.diskRoom === 'enough' && isRepairDue(segment, nowMs)) this.run(repairPages(this, segment));
-    if (segment.storedPages.isLearningDue)
-      this.background(segment, 'looking for pages', learnStoredPages(segment), () => {});
     if (!segment.isInForce) return;
     if (this.diskRoom !== 'gone' && isRoundDue(segment, this.limits, nowMs)) {
       segment.isCoalescing = true;

@@ -87,10 +87,7 @@ export class PageBatch {
     this.ops.push({ type: 'put', key, value: new Uint8Array(value) });
     this.keys.add(textOf(key));
     this.bytes += value.length;
-    if (page !== COMMIT_INDEX) {
-      this.highestPage = Math.max(this.highestPage, page);
-      this.segment.storedPages.add(page);
-    }
+    if (page !== COMMIT_INDEX) this.highestPage = Math.max(this.highestPage, page);
     this.before = { page, lsn: lastLsn, image };
   }
 

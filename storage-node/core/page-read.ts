@@ -25,17 +25,13 @@ import type { CoreLimits } from './limits.ts';
 import { type PageCache, pageOf } from './page-memory.ts';
 import { type Entries, type Program, readRange, readRanges } from './program.ts';
 import type { Segment } from './segment.ts';
-import type { StoredPages } from './stored-pages.ts';
 import type { ValueCodec } from './values.ts';
 
 /** Entries asked for per page at first, and then at a time: the head of a page is an image and a bundle or two. */
 const FIRST_ENTRIES = 4;
 const MORE_ENTRIES = 32;
-/** From so many neighbouring pages on, one range over all of them is tried first; what it passes over may be half as many. */
-const MIN_NEIGHBOURS = 4;
-const MAX_BETWEEN = 1.5;
-/** In pages: what is worth looking through for it. */
-const MAX_SPAN = 2_048;
+/** From so many neighbouring pages on, one range over all of them is tried first. */
+const MIN_NEIGHBOURS = 8;
 const ENTRIES_PER_NEIGHBOUR = 2;
 
 const EMPTY = new Uint8Array(0);
@@ -189,9 +185,8 @@ function* searchStore(env: PageReadEnv, level: Level, searches: Search[], fromLs
   if (fromLsn === NO_LSN) return;
   const { keys } = level.segment;
   for (const search of searches) search.rest = keys.pageEntries(search.page, NO_LSN, fromLsn);
-  const { highestPage, storedPages } = level.segment;
-  let open = searches.filter(({ page }) => page <= highestPage && storedPages.mayHold(page));
-  if (areNeighbours(storedPages, open)) {
+  let open = searches.filter((search) => search.page <= level.segment.highestPage);
+  if (areNeighbours(open)) {
     yield* searchNeighbours(env, level, open, fromLsn);
     open = open.filter((search) => search.base === null && search.rest !== null);
   }
@@ -205,21 +200,17 @@ function* searchStore(env: PageReadEnv, level: Level, searches: Search[], fromLs
   }
 }
 
-/** Ascending, with little in the store between them that is not wanted. */
-function areNeighbours(stored: StoredPages, searches: readonly Search[]): boolean {
-  const [first, last] = [searches[0], searches[searches.length - 1]];
-  if (first === undefined || last === undefined || searches.length < MIN_NEIGHBOURS) return false;
-  if (searches.some(({ page }, index) => index > 0 && page <= (searches[index - 1] as Search).page))
-    return false;
-  const most = searches.length * MAX_BETWEEN;
-  const span = last.page - first.page + 1;
-  return span <= most || (span <= MAX_SPAN && stored.mostBetween(first.page, last.page) <= most);
+function areNeighbours(searches: readonly Search[]): boolean {
+  if (searches.length < MIN_NEIGHBOURS) return false;
+  return searches.every(
+    (search, index) => index === 0 || search.page === (searches[index - 1] as Search).page + 1,
+  );
 }
 
 /** A scan's case: one range over all pages answers for those whose whole history came back. */
 function* searchNeighbours(env: PageReadEnv, level: Level, searches: Search[], fromLsn: Lsn): Program<void> {
   const [first, last] = [searches[0] as Search, searches[searches.length - 1] as Search];
-  const limit = Math.ceil(searches.length * MAX_BETWEEN) * ENTRIES_PER_NEIGHBOUR;
+  const limit = searches.length * ENTRIES_PER_NEIGHBOUR;
   const entries = yield* readRange({ ...level.segment.keys.pagesBetween(first.page, last.page), limit });
   const byPage = new Map<PageNumber, { key: Uint8Array; value: Uint8Array }[]>();
   for (const entry of entries) {

@@ -70,7 +70,6 @@ export function* start(
   yield* loadManifests(ctx, journal);
   for (const segment of ctx.segments.all()) {
     const own = guards.get(segment.name) ?? {};
-    segment.storedPages.forget();
     const lost = loadGuards(segment, own);
     if (isTombstone(segment)) {
       segment.manifest = null;

@@ -36,7 +36,6 @@ import { type SegmentGuard, SegmentKeys, segmentGuardKey } from './keys.ts';
 import { clampToRuns, configOf, provenBy } from './manifests.ts';
 import { PageDoubts } from './page-doubts.ts';
 import { PageHeads } from './page-memory.ts';
-import { StoredPages } from './stored-pages.ts';
 import { encodeEpoch, encodeLsns, encodeText } from './values.ts';
 
 export interface InstalledManifest {
@@ -146,7 +145,6 @@ export class Segment {
   /** Page entries above baseLsn up to here are left over from rounds behind a lost one: each page's are replaced when it is coalesced. */
   recoalesceThrough: Lsn = NO_LSN;
   highestPage = 0;
-  readonly storedPages = new StoredPages();
   /** Of the log. */
   storedBytes = 0;
   /** In page form, about. */
