@@ -1,6 +1,6 @@
 /**
- * What the registers have chosen, known by counting acceptances where they are answered: a value is chosen once four acceptors have accepted it
- * in one ballot. Two values chosen for one version, or an install of a manifest that was never chosen, are violations.
+ * What the registers have chosen, known by counting acceptances where they are answered, or told of later (one that crashed before it could answer has
+ * accepted all the same): a value is chosen once four acceptors have accepted it in one ballot. Two values chosen for one version, or an install of a manifest that was never chosen, are violations.
  */
 import { Buffer } from 'node:buffer';
 import type { IncomingRequest, OutgoingReply } from '../../../src/adapters/grpc/server.ts';
@@ -40,6 +40,10 @@ export class ChosenValues {
   onExchange(node: NodeId, request: IncomingRequest, reply: OutgoingReply): void {
     if (request.method === 'registerAccept' && reply.method === 'registerAccept' && reply.body.accepted)
       this.#onAccepted(node, request.body);
+    if (request.method === 'registerPrepare' && reply.method === 'registerPrepare') {
+      const { acceptedBallot: ballot, acceptedVersion: version, acceptedValue: value } = reply.body;
+      if (ballot !== null) this.#onAccepted(node, { key: request.body.key, ballot, version, value });
+    }
     if (request.method === 'install' && reply.method === 'install' && reply.body.installed)
       this.#onInstalled(node, request.body);
   }
@@ -49,10 +53,11 @@ export class ChosenValues {
     return this.#retentions.has(Buffer.from(value).toString('latin1'));
   }
 
-  #onAccepted(node: NodeId, { key, version, ballot, value }: RegisterAcceptRequest): void {
+  #onAccepted(node: NodeId, { key, version, ballot, value }: Omit<RegisterAcceptRequest, 'clusterId'>): void {
     const name = `${key} ${version}`;
     const inBallot = `${name} ${formatEpoch(ballot)}`;
     const acceptors = this.#accepted.get(inBallot) ?? new Set();
+    if (acceptors.has(node)) return;
     this.#accepted.set(inBallot, acceptors.add(node));
     if (acceptors.size === 1 && key.startsWith(MANIFEST_PREFIX))
       this.#oracle.onManifestHeardOf(decodeManifest(decodeMoved(value)?.value ?? value));
